@@ -17,7 +17,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Dialect = Literal["plain", "cpu", "tensorrt"]  # how INT8 is written (docs/decisions); "plain" has no Q/DQ nodes
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-MemberPath = Annotated[str, Field(pattern=r"^(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9._/-]{0,199}$")]
+MemberPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)*$", max_length=200)]
 Rate = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 

@@ -11,7 +11,10 @@ import pytest
 import edge
 import firmware_bridge
 
-ABSENT = ["torch", "torchvision", "onnx", "onnxsim", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "serial", "gpiod", "Jetson", "pymodbus", "paho", "starlette", "uvicorn", "cryptography", "sklearn", "matplotlib", "lightning_fabric", "train", "export", "calib", "prometheus_client"]
+ABSENT = (
+    "torch torchvision onnx onnxsim onnxruntime openvino tensorrt tensorrt_rtx pycuda serial gpiod Jetson pymodbus "
+    "paho starlette uvicorn cryptography sklearn matplotlib lightning_fabric train export calib prometheus_client"
+).split()
 # The one file of each back end is imported when that back end is opened, never before.
 BACKEND_FILES = {"edge.engine.onnxruntime", "edge.engine.openvino", "edge.engine.tensorrt"}
 
