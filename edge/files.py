@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge.errors import InputError
@@ -30,7 +30,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
             f"cannot write {target}", error.strerror or str(error), "free space or choose another path"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_atomic(target: Path, data: bytes) -> None:

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import click
 import typer
+
+INTERRUPTED = 130
 
 
 def run(command: Callable[..., Any] | typer.Typer, arguments: list[str] | None = None) -> int:
@@ -16,18 +17,17 @@ def run(command: Callable[..., Any] | typer.Typer, arguments: list[str] | None =
     0 done, 2 usage, 3 bad input or config, 4 a check failed, 5 a device or back end is missing, 130 interrupted.
     """
     try:
-        code = _as_app(command)(args=arguments, standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.Abort):
-        print("interrupted", file=sys.stderr)
-        return 130
+        _as_app(command)(args=arguments)
+        return 0
+    except SystemExit as leaving:  # typer's own end: 0, 2 once it has told what was typed wrongly, 130 on Ctrl-C
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except Exception as error:
         return _exit_code(error)
+    if code == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
+    return code
 
 
 def main_of(command: Callable[..., Any] | typer.Typer) -> Callable[[], None]:
