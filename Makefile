@@ -1,8 +1,12 @@
-# Bare `make` prints this menu.
+# Bare `make` prints this menu. `make demo` and `make test` are all that a newcomer needs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+OUT ?= demo
+DATA ?=
+MINUTES ?= 30
+PYTEST := $(BIN)/python -m pytest
 
 menu:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -14,7 +18,12 @@ $(STAMP): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install -q -e '.[dev]'
 	touch $@
 
-install: $(STAMP) ## make the virtual environment with everything
+install: $(STAMP) ## make the virtual environment with everything in it
+
+demo: $(STAMP) ## train, export, calibrate and run a station in a few minutes; DATA=DIR uses your own images
+	$(BIN)/python scripts/demo.py --out $(OUT) $(if $(DATA),--data $(DATA))
+
+test: check test-fast ## everything that this machine can run in a few minutes
 
 check: $(STAMP) ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -22,4 +31,22 @@ check: $(STAMP) ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-.PHONY: menu install check
+test-fast: $(STAMP) ## the fast tests alone
+	$(PYTEST) -q -n 2 --dist loadfile -m "not slow and not devices and not gpu"
+
+test-slow: $(STAMP) ## the slow tests: soak, fuzz, training, a real sshd, broker and browser
+	$(PYTEST) -q -n 2 --dist loadfile -m "slow and not devices and not gpu"
+
+test-devices: $(STAMP) ## a virtual machine with a real V4L2 camera, GPIO chip and serial port
+	$(PYTEST) -q -m devices tests/devices
+
+soak: $(STAMP) ## a station under injected faults for MINUTES minutes
+	$(BIN)/python -m tests.soak $(MINUTES)
+
+wheelhouse: $(STAMP) ## the device's wheels for aarch64, for a station without internet
+	$(BIN)/python -m export.wheelhouse wheelhouse
+
+clean: ## remove what the other targets made, but for the virtual environment
+	rm -rf $(OUT) wheelhouse build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: menu install demo test check test-fast test-slow test-devices soak wheelhouse clean

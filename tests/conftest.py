@@ -1,4 +1,4 @@
-"""What every test may use. Real images come from EDGE_TEST_DATA; where it is absent the test says so."""
+"""What every test may use. Real images come from EDGE_TEST_DATA; where they are absent the test says so."""
 
 from __future__ import annotations
 
@@ -16,3 +16,15 @@ def real_data() -> Path:
     if not (DATA / "magnetic_tile").is_dir():
         pytest.skip(f"no real images in {DATA}: set EDGE_TEST_DATA")
     return DATA
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With EDGE_NO_SKIPS set, a skipped test fails the run: there everything that lifts a skip is installed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("EDGE_NO_SKIPS") or reporter is None:
+        return
+    unwanted = [r for r in reporter.stats.get("skipped", []) if "GPU" not in str(r.longrepr)]
+    if unwanted and session.exitstatus == 0:
+        reporter.write_line(f"EDGE_NO_SKIPS: {len(unwanted)} tests were skipped", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
