@@ -1,0 +1,105 @@
+"""The whole line on one machine: pictures, training, export, INT8, a station on a camera clip, alarms on a serial port.
+
+`make demo` runs this. It prints every command before it runs it, so that each can be typed by hand; nothing here does
+what a command does not. The serial cable is a pair of pseudo-terminals that the kernel makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pty
+import select
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import tty
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+
+
+def main() -> int:
+    """Run all steps; returns the exit code of the first command that fails, else 0."""
+    options = _options()
+    started_s = time.monotonic()
+    out: Path = options.out
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    data, clip = options.data or out / "bolts", out / "camera.mp4"
+    try:
+        if options.data is None:
+            _run("edge-bolts", data, "--train", 240, "--test", 60, "--size", 128, "--seed", 1, "--clip", clip)
+        else:
+            clip = _folder_as_camera(data, out / "camera")
+        _run("edge-train", "--data", data, "--out", out / "run", "--minutes", options.minutes, "--image-size", 128)
+        _run("edge-export", out / "run", "--out", out / "bolt.edge", "--data", data)
+        _run("edge-calibrate", out / "bolt.edge", "--data", data, "--frames", "all")
+        if (data / "test").is_dir():
+            _run("edge-eval", out / "bolt.edge", "--data", data, "--html", out / "report.html")
+        _station(out / "bolt.edge", clip, out / "events")
+    except subprocess.CalledProcessError as failed:
+        return failed.returncode
+    print(f"\nthe demo took {time.monotonic() - started_s:.0f} s; open {out / 'report.html'} in a browser")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--data", type=Path, help="folder of normal images or MVTec layout; default: generated bolts")
+    parser.add_argument("--out", type=Path, default=Path("demo"))
+    parser.add_argument("--minutes", type=float, default=2.5, help="training time")
+    return parser.parse_args()
+
+
+def _run(name: str, *arguments: object) -> None:
+    command = [name, *map(str, arguments)]
+    print(f"\n$ {shlex.join(command)}", flush=True)
+    subprocess.run([str(BIN / name), *command[1:]], check=True)
+
+
+def _folder_as_camera(data: Path, camera: Path) -> Path:
+    """A folder of links that plays the data's own test pictures: a few good ones, then one of each defect, repeated."""
+    good = sorted((data / "test" / "good").glob("*")) or sorted(p for p in data.iterdir() if p.is_file())
+    defects = sorted((data / "test").glob("*/*")) if (data / "test").is_dir() else []
+    defects = [p for p in defects if p.parent.name != "good"]
+    step = max(1, len(defects) // 6)
+    order: list[Path] = []
+    for index, defect in enumerate(defects[::step][:6]):
+        order += [*good[index * 8 : index * 8 + 8], *([defect] * 4)]
+    camera.mkdir()
+    for index, path in enumerate([*order, *good[-8:]]):
+        (camera / f"{index:04}{path.suffix}").symlink_to(path.resolve())
+    return camera
+
+
+def _station(bundle: Path, clip: Path, events: Path) -> None:
+    """edge-run writes to one end of the cable while edge-bridge reads the other."""
+    ends = [pty.openpty() for _ in range(2)]
+    for master, slave in ends:
+        tty.setraw(slave)
+        os.set_blocking(master, False)
+    station_port, plc_port = (os.ttyname(slave) for _, slave in ends)
+    threading.Thread(target=_cable, args=(ends[0][0], ends[1][0]), daemon=True).start()
+    print(f"\n$ edge-bridge watch {plc_port} &", flush=True)
+    watcher = subprocess.Popen([str(BIN / "edge-bridge"), "watch", plc_port, "--ack"])
+    try:
+        _run("edge-run", "--bundle", bundle, "--camera", clip, "--serial", station_port, "--events", events)
+        time.sleep(1)  # let the last frames cross the cable
+    finally:
+        watcher.terminate()
+        watcher.wait(10)
+
+
+def _cable(left: int, right: int) -> None:
+    """Copy bytes both ways between two pty masters, for ever."""
+    while True:
+        for source in select.select([left, right], [], [])[0]:
+            os.write(right if source == left else left, os.read(source, 4096))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
