@@ -30,6 +30,11 @@ class Engine(Protocol):
         """One line: back end with version, precision, dialect, threads or device."""
         ...
 
+    @property
+    def variant(self) -> str:
+        """Key in `manifest.variants` of what runs; its threshold is the one to decide by."""
+        ...
+
     def infer(self, frame: NDArray[np.uint8]) -> Scores:
         """Score `frame`, uint8 [H, W, C] as edge.preprocess makes it. Raises EngineFault if the engine failed."""
         ...
