@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_BUNDLE_BYTES = 2 << 30
 MAX_MEMBERS = 1000
+MAX_DIRECTORY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,19 @@ class Bundle:
         return sha256_of(self.manifest_bytes)
 
 
-def open_bundle(path: Path) -> Bundle:
-    """Open NAME.edge and check its outline; the signature is checked by `edge.signature.require_signed`.
+def open_bundle(path: Path, trust: Callable[[bytes, bytes | None], None] | None = None) -> Bundle:
+    """Open NAME.edge and check its outline.
 
-    Raises InputError if the file is missing, truncated, not a bundle or of another schema; CheckFailed if members and
-    manifest disagree.
+    `trust(manifest bytes, signature)` is called before anything in the bundle is parsed and raises what it does not
+    like; `edge.signature.open_signed` passes the check against a pinned key. Raises InputError if the file is missing,
+    truncated, not a bundle or of another schema; CheckFailed if members and manifest disagree.
     """
     with _opened(path) as archive:
         names = _checked_names(archive, path)
         manifest_bytes = _member_bytes(archive, MANIFEST, None, path)
         signature = _member_bytes(archive, SIGNATURE, 64, path) if SIGNATURE in names else None
+    if trust is not None:
+        trust(manifest_bytes, signature)
     manifest = parse_manifest(manifest_bytes, str(path))
     if names - {MANIFEST, SIGNATURE} != set(manifest.members):
         different = sorted((names - {MANIFEST, SIGNATURE}) ^ set(manifest.members))
@@ -146,15 +150,35 @@ def _opened(path: Path) -> zipfile.ZipFile:
             raise InputError(
                 f"{path} is too large", f"{size} bytes, limit {MAX_BUNDLE_BYTES}", "export a smaller model"
             )
+        _check_end(path, size)
         return zipfile.ZipFile(path)
     except FileNotFoundError as error:
         raise InputError(
             f"no bundle {path}", "the file does not exist", "check the path, or make one with edge-export"
         ) from error
-    except (OSError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise InputError(
             f"{path} is not a whole bundle", str(error), "copy it again, or make one with edge-export"
         ) from error
+
+
+def _check_end(path: Path, size: int) -> None:
+    """Bound the zip's directory before zipfile reads it into memory: ours has no comment, no zip64 and few members."""
+    with path.open("rb") as file:
+        file.seek(max(0, size - 42))
+        tail = file.read(42)
+    end = tail[-22:]
+    if len(end) < 22 or end[:4] != b"PK\5\6" or end[20:] != b"\0\0" or tail[:4] == b"PK\6\7":
+        raise zipfile.BadZipFile("it does not end as a bundle does")
+    members, directory = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
+    if members > MAX_MEMBERS or directory > MAX_DIRECTORY_BYTES:
+        raise InputError(
+            f"{path} is refused",
+            f"{members} members in a directory of {directory} bytes, limits {MAX_MEMBERS} and {MAX_DIRECTORY_BYTES}",
+            "make it with edge-export",
+        )
 
 
 def _checked_names(archive: zipfile.ZipFile, path: Path) -> set[str]:
@@ -163,6 +187,8 @@ def _checked_names(archive: zipfile.ZipFile, path: Path) -> set[str]:
     reason = None
     if len(entries) > MAX_MEMBERS:
         reason = f"{len(entries)} members, limit {MAX_MEMBERS}"
+    elif sum(e.file_size for e in entries) > path.stat().st_size:
+        reason = "its members claim more bytes than the file has"
     elif len(set(names)) != len(names):
         reason = "two members have the same name"
     elif bad := next((e for e in entries if not _is_plain(e)), None):
@@ -178,7 +204,7 @@ def _is_plain(entry: zipfile.ZipInfo) -> bool:
     is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
     safe_name = re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._/-]{0,199}", entry.filename) and ".." not in entry.filename
     stored = entry.compress_type == zipfile.ZIP_STORED and entry.file_size == entry.compress_size
-    return bool(safe_name) and stored and not is_link and not entry.flag_bits & 1
+    return bool(safe_name) and stored and not is_link and not entry.flag_bits
 
 
 def _member_bytes(archive: zipfile.ZipFile, name: str, size: int | None, path: Path) -> bytes:
@@ -191,5 +217,7 @@ def _member_bytes(archive: zipfile.ZipFile, name: str, size: int | None, path: P
                 "copy it again from its source",
             )
         return archive.read(name)
-    except (KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except InputError:
+        raise
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise InputError(f"{path}: cannot read {name}", str(error), "copy it again from its source") from error
