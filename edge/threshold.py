@@ -1,8 +1,8 @@
 """The decision threshold: fitted on scores of held-out normal frames for a stated false-alarm rate. Pure numpy.
 
 Tail: generalised Pareto over the highest scores (Pickands, "Statistical inference using extreme order statistics",
-1975), fitted by probability-weighted moments (Hosking and Wallis, "Parameter and quantile estimation for the generalized
-Pareto distribution", 1987). Interval: exact binomial (Clopper and Pearson, 1934), which supposes nothing about scores.
+1975), fitted by probability-weighted moments (Hosking and Wallis, "Parameter and quantile estimation for the
+generalized Pareto distribution", 1987). Interval: exact binomial (Clopper and Pearson, 1934), which supposes nothing about scores.
 """
 
 from __future__ import annotations
