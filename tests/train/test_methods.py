@@ -1,0 +1,85 @@
+"""What every method of the table promises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from edge.errors import UsageError
+from tests.train.helpers import random_frames, tiny, trained
+from train.method import Method, MethodConfig
+from train.methods import METHODS, build
+
+EXPORTED = [name for name, row in METHODS.items() if not row.no_export]
+
+
+@pytest.fixture(scope="module", params=EXPORTED)
+def method(request: pytest.FixtureRequest) -> Method:
+    return trained(request.param)
+
+
+def scores_of(method: Method, frames: Tensor, reference: bool = False) -> list[Tensor]:
+    scorer = method.reference_scorer() if reference else method.scorer()
+    with torch.no_grad():
+        return [part.detach() for part in scorer(frames)]
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max().clamp(min=1e-6))
+
+
+def test_scorer_equals_the_autograd_reference(method: Method) -> None:
+    frames = random_frames(5, seed=7)
+    for ours, reference in zip(scores_of(method, frames), scores_of(method, frames, reference=True), strict=True):
+        assert relative(ours, reference) < 1e-4
+
+
+def test_outputs_have_the_face_of_the_scoring_graph(method: Method) -> None:
+    score, error, heatmap = scores_of(method, random_frames(5, seed=7))
+    assert (score.shape, error.shape, heatmap.ndim, heatmap.shape[0]) == ((5,), (5,), 3, 5)
+    assert all(part.dtype == torch.float32 and torch.isfinite(part).all() for part in (score, error, heatmap))
+    assert score.std() > 0
+
+
+def test_score_depends_on_the_image_alone(method: Method) -> None:
+    """Order, batch size and repetition change nothing: no batch statistics, no random numbers."""
+    frames = random_frames(6, seed=8)
+    together = scores_of(method, frames)
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    for whole, shuffled in zip(together, scores_of(method, frames[order]), strict=True):
+        assert relative(shuffled, whole[order]) < 1e-5
+    alone = [scores_of(method, frames[i : i + 1]) for i in range(6)]
+    for index, whole in enumerate(together):
+        assert relative(torch.cat([one[index] for one in alone]), whole) < 1e-5
+    for whole, again in zip(together, scores_of(method, frames), strict=True):
+        assert torch.equal(whole, again)
+
+
+def test_blank_frames_give_finite_scores(method: Method) -> None:
+    frames = torch.stack([torch.full((32, 32, 1), value, dtype=torch.uint8) for value in (0, 128, 255)])
+    assert all(torch.isfinite(part).all() for part in scores_of(method, frames))
+
+
+def test_scorer_is_a_snapshot_in_eval_mode(method: Method) -> None:
+    scorer = method.scorer()
+    assert not any(module.training for module in scorer.modules())
+    own = {p.data_ptr() for p in method.networks.parameters()}
+    assert not own & {p.data_ptr() for p in scorer.parameters()}
+
+
+def test_validation_is_a_finite_figure(method: Method) -> None:
+    with torch.no_grad():
+        assert all(0 <= method.validate(phase.name, random_frames(4)) < 1e6 for phase in method.phases)
+
+
+def test_options_are_checked() -> None:
+    config = MethodConfig(32, 32, 1, 4, {"no_such": 1.0})
+    with pytest.raises(UsageError, match="no option no_such"):
+        build("sagan", config)
+    with pytest.raises(UsageError, match="takes a float"):
+        tiny("sagan", learning_rate="fast")
+    with pytest.raises(UsageError, match="the methods are sagan"):
+        build("nothing", config)
+    assert tiny("sagan", con=50).config.options["con"] == 50.0
+    assert tiny("sagan-plain").config.options["separable"] is False

@@ -1,0 +1,64 @@
+"""The table of methods. Nothing is imported until a method is built."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from edge.errors import UsageError
+from train.method import Method, MethodConfig, Option
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method. `preset` are option values that make this row differ from others of the same class.
+
+    `no_export`: why it cannot be a scoring graph; empty if it can. `pretrained`: it takes `--pretrained`.
+    """
+
+    target: str
+    summary: str
+    preset: Mapping[str, Option] = field(default_factory=dict)
+    needs_known: bool = False
+    pretrained: bool = False
+    no_export: str = ""
+
+
+METHODS: dict[str, Row] = {
+    "sagan": Row("train.models.sagan:Sagan", "SAGAN: skip-attention GAN with depth-wise separable convolutions"),
+    "sagan-plain": Row("train.models.sagan:Sagan", "SAGAN with plain convolutions", {"separable": False}),
+}
+
+
+def row_of(name: str) -> Row:
+    """The table's row. Raises UsageError that lists the names if there is no such method."""
+    if name not in METHODS:
+        raise UsageError(f"no method {name}", "the methods are " + ", ".join(METHODS), "choose one with --model")
+    return METHODS[name]
+
+
+def build(name: str, config: MethodConfig) -> Method:
+    """A new, untrained method; options that `config` leaves out take the row's preset, then the class's default.
+
+    Raises UsageError for an unknown method or option, or an option of another type than its default.
+    """
+    row = row_of(name)
+    module, _, attribute = row.target.partition(":")
+    factory = getattr(importlib.import_module(module), attribute)
+    defaults = {**factory.OPTIONS, **row.preset}
+    given = {key: _checked(name, defaults, key, value) for key, value in config.options.items()}
+    return cast(Method, factory(replace(config, options={**defaults, **given})))
+
+
+def _checked(name: str, defaults: Mapping[str, Option], key: str, value: Option) -> Option:
+    if key not in defaults:
+        known = ", ".join(defaults) or "none"
+        raise UsageError(f"method {name} has no option {key}", f"its options are {known}", "correct --set")
+    wanted = type(defaults[key])
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted:
+        raise UsageError(f"option {key} of {name} is not {value!r}", f"it takes a {wanted.__name__}", "correct --set")
+    return value
