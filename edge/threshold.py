@@ -2,7 +2,8 @@
 
 Tail: generalised Pareto over the highest scores (Pickands, "Statistical inference using extreme order statistics",
 1975), fitted by probability-weighted moments (Hosking and Wallis, "Parameter and quantile estimation for the
-generalized Pareto distribution", 1987). Interval: exact binomial (Clopper and Pearson, 1934), which supposes nothing about scores.
+generalized Pareto distribution", 1987). Interval: exact binomial (Clopper and Pearson, 1934), which supposes nothing
+about the scores.
 """
 
 from __future__ import annotations
