@@ -6,6 +6,7 @@ by its own threshold, and asks whether order (rank correlation, AUROC) and place
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -41,11 +42,15 @@ class Decided:
 
 
 def judge(
-    reference: Decided, variant: Decided, limits: GateLimits | None = None, labels: ArrayLike | None = None
+    reference: Decided,
+    variant: Decided,
+    limits: GateLimits | None = None,
+    labels: Sequence[bool | None] | None = None,
 ) -> GateResult:
     """Compare `variant` with `reference` (fp32) on the same n >= 2 frames, in the same order.
 
-    `labels` [n]: true for anomalous frames, where they are known. `score_shift_median` is the median of the change of
+    `labels` [n]: true for anomalous, false for normal, None for frames that do not count for the AUROC; all may be
+    absent. `score_shift_median` is the median of the change of
     score in interquartile ranges of the reference. Heatmaps are compared where each is among its highest 5 %.
     Raises InputError if shapes differ; outputs of `variant` that are not finite never pass.
     """
@@ -57,7 +62,9 @@ def judge(
         )
     flipped = int(np.count_nonzero((before > reference.threshold) != (after > variant.threshold)))
     finite = bool(np.isfinite(after).all() and np.isfinite(variant.heatmaps).all())
-    areas = (auroc(before, labels), auroc(after, labels)) if finite and labels is not None else (None, None)
+    known = np.array([label is not None for label in labels or [None] * before.size])
+    truth = [label for label in labels or () if label is not None]
+    areas = (auroc(before[known], truth), auroc(after[known], truth)) if finite else (None, None)
     result = GateResult(
         frames=before.size,
         flipped=flipped,

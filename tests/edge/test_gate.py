@@ -16,7 +16,7 @@ MAPS = RANDOM.random((200, 8, 8))
 
 
 def test_the_same_outputs_pass() -> None:
-    result = judge(Decided(SCORES, MAPS, 2.0), Decided(SCORES, MAPS, 2.0), labels=SCORES > 1)
+    result = judge(Decided(SCORES, MAPS, 2.0), Decided(SCORES, MAPS, 2.0), labels=list(SCORES > 1))
     assert result.passed
     assert (result.flipped, result.rank_correlation, result.heatmap_iou) == (0, pytest.approx(1.0), 1.0)
     assert result.auroc == result.auroc_fp32 == 1.0
@@ -54,7 +54,7 @@ def test_a_limit_can_be_widened() -> None:
     ],
 )
 def test_what_is_broken_is_named(variant: Decided, named: str) -> None:
-    result = judge(Decided(SCORES, MAPS, 9.0), variant, labels=SCORES > 0.5)
+    result = judge(Decided(SCORES, MAPS, 9.0), variant, labels=list(SCORES > 0.5))
     assert not result.passed
     assert any(named in sentence for sentence in failures(result))
 
@@ -63,6 +63,13 @@ def test_outputs_that_are_not_finite_never_pass() -> None:
     wide = GateLimits(1.0, 1.0, -1.0, 0.0)
     assert not judge(Decided(SCORES, MAPS, 1.0), Decided(SCORES * np.nan, MAPS, 1.0), wide).passed
     assert not judge(Decided(SCORES, MAPS, 1.0), Decided(SCORES, MAPS * np.inf, 1.0), wide).passed
+
+
+def test_frames_without_a_label_do_not_count_for_the_auroc() -> None:
+    labels = [None if i % 2 else bool(s > 0.5) for i, s in enumerate(SCORES)]
+    moved = np.where(np.arange(200) % 2 == 1, -SCORES, SCORES)
+    result = judge(Decided(SCORES, MAPS, 1.0), Decided(moved, MAPS, 1.0), labels=labels)
+    assert result.auroc_fp32 == result.auroc == 1.0
 
 
 def test_different_frames_are_refused() -> None:

@@ -1,0 +1,109 @@
+"""What a graph decides: run on ONNX Runtime, given its own threshold, and held against fp32 by the gate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edge.engine.onnxruntime import OnnxGraph
+from edge.gate import Decided, GateLimits, judge
+from edge.manifest import GateResult, Threshold
+from edge.threshold import fit_threshold
+
+Frame = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Progress = Callable[[str, int, int], None]  # (what is done, how many are, of how many)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Outputs of one graph for n frames: `scores` [n], `masked_errors` [n], `heatmaps` [n, h, w], all float32."""
+
+    scores: Floats
+    masked_errors: Floats
+    heatmaps: Floats
+
+    def part(self, start: int, stop: int | None = None) -> Outputs:
+        """The outputs of frames start..stop."""
+        return Outputs(self.scores[start:stop], self.masked_errors[start:stop], self.heatmaps[start:stop])
+
+
+@dataclass(frozen=True)
+class Court:
+    """The frames that judge: held-out normal ones, which thresholds are fitted on, then the labelled test part."""
+
+    frames: Sequence[Frame]
+    held_out: int
+    labels: tuple[bool | None, ...]
+    rate: float
+    limits: GateLimits
+
+    def threshold(self, outputs: Outputs) -> Threshold:
+        """Threshold fitted on the held-out normal frames for the stated rate."""
+        return fit_threshold(outputs.scores[: self.held_out], self.rate)
+
+    def verdict(self, reference: Outputs, outputs: Outputs) -> GateResult:
+        """The gate's result, each graph judged by its own threshold."""
+        return judge(self._decided(reference), self._decided(outputs), self.limits, self.labels)
+
+    def _decided(self, outputs: Outputs) -> Decided:
+        return Decided(outputs.scores, outputs.heatmaps, self.threshold(outputs).value)
+
+
+def run_graph(
+    model: onnx.ModelProto,
+    name: str,
+    frames: Sequence[Frame],
+    threads: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Outputs:
+    """Outputs of `model` for `frames`, by the same ONNX Runtime session that a station opens.
+
+    Raises EngineFault if an output is not finite.
+    """
+    graph = OnnxGraph(model.SerializeToString(), name, threads=threads)
+    try:
+        scored = []
+        for done, frame in enumerate(frames, 1):
+            scored.append(graph.infer(frame))
+            progress(done, len(frames))
+    finally:
+        graph.close()
+    return Outputs(
+        np.array([s.score for s in scored], np.float32),
+        np.array([s.masked_error for s in scored], np.float32),
+        np.stack([s.heatmap for s in scored]),
+    )
+
+
+def median_times_ms(
+    models: dict[str, onnx.ModelProto], frame: Frame, threads: int = 0, runs: int = 25
+) -> dict[str, float]:
+    """Median milliseconds per frame of each model on ONNX Runtime, interleaved so that all meet the same machine."""
+    graphs = {name: OnnxGraph(model.SerializeToString(), name, threads=threads) for name, model in models.items()}
+    times: dict[str, list[float]] = {name: [] for name in graphs}
+    for turn in range(runs + 5):
+        for name, graph in graphs.items():
+            start = time.perf_counter()
+            graph.infer(frame)
+            if turn >= 5:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    for graph in graphs.values():
+        graph.close()
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def damage(reference: Outputs, outputs: Outputs) -> float:
+    """How much the scores were disturbed beyond a common shift, in interquartile ranges of the reference, RMS.
+
+    A shift that all frames share is followed by the threshold and harms nobody.
+    """
+    change = outputs.scores.astype(np.float64) - reference.scores
+    low, high = np.quantile(reference.scores, (0.25, 0.75))
+    spread = float(high - low) or 1.0
+    return float(np.sqrt(np.mean((change - np.median(change)) ** 2))) / spread
