@@ -110,7 +110,8 @@ class Method(Protocol):
         """The scoring graph, an eval-mode module: `forward(frame: uint8 [N, H, W, C]) -> Scoring`.
 
         Scoring is (score [N], masked_error [N], heatmap [N, h, w]), float32. Shapes static, no control flow on values,
-        no random numbers, no autograd, each image independent of its neighbours. A snapshot: training on does not change it.
+        no random numbers, no autograd, each image independent of its neighbours. A snapshot: training on leaves it as
+        it is.
         """
         ...
 
