@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -19,7 +18,7 @@ BundlePath = Annotated[Path, typer.Argument(metavar="NAME.edge", help="the bundl
 class _SignByDefault(TyperGroup):
     """Lets `edge-sign NAME.edge` mean `edge-sign sign NAME.edge`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if any(a.endswith(".edge") for a in args) and not set(args) & set(self.commands):
             args = ["sign", *args]
         return super().parse_args(ctx, args)
