@@ -51,13 +51,15 @@ class DataFingerprint(_Data):
 class ImageStatistics(_Data):
     """Camera health baseline over preprocessed normal images, grey levels 0..255, as quantiles 0.5, 50 and 99.5 %.
 
-    `sharpness` is the variance of the Laplacian. `reference` names a PNG member (mean normal image) for "camera moved".
+    `sharpness` is the variance of the Laplacian. `reference` names a PNG member (mean normal image) for "camera moved";
+    `agreement` is how well each normal image's edges correlate with the reference's, -1..1 (None: not measured).
     """
 
     brightness: tuple[float, float, float]
     contrast: tuple[float, float, float]
     sharpness: tuple[float, float, float]
     reference: MemberPath | None = None
+    agreement: tuple[float, float, float] | None = None
 
 
 class Threshold(_Data):

@@ -23,10 +23,9 @@ from edge.camera.settings import CameraSettings, refuse_unused
 from edge.errors import EdgeError, InputError, MissingError
 
 _SINK = "edge_sink"
-_CAPS = re.compile(
-    rf"/GstFdSink:{_SINK}\.GstPad:sink: caps = video/x-raw, format=\(string\)BGR, "
-    r"width=\(int\)(\d+), height=\(int\)(\d+)(?:, framerate=\(fraction\)(\d+)/(\d+))?"
-)
+_CAPS = f"/GstFdSink:{_SINK}.GstPad:sink: caps = video/x-raw"
+_SIDE = re.compile(r"\b(width|height)=\(int\)(\d+)")
+_RATE = re.compile(r"\bframerate=\(fraction\)(\d+)/(\d+)")
 _KILL_AFTER_S = 2.0
 
 
@@ -96,16 +95,17 @@ class Launch:
             self._news.notify_all()
 
     def _take(self, line: str) -> None:
-        caps = _CAPS.search(line)
-        if caps is None:
+        if _CAPS not in line:
             if line and " caps = " not in line:
                 self._words.append(line)
             return
-        size = (int(caps[1]), int(caps[2]))
+        side = dict(_SIDE.findall(line))  # the order of the fields is not fixed
+        size = (int(side["width"]), int(side["height"]))
         if size not in self.sizes:
             self.sizes.append(size)
-        if caps[3] and int(caps[4]):
-            self.fps = int(caps[3]) / int(caps[4])
+        rate = _RATE.search(line)
+        if rate is not None and int(rate[2]):
+            self.fps = int(rate[1]) / int(rate[2])
 
 
 class GstreamerCamera:
@@ -172,7 +172,7 @@ class GstreamerCamera:
             descriptors.close_write()
         self._pipe = PipeReader(descriptors.read)
         if not self._launch.wait_for_size(timeout_s):
-            why = self._launch.why() if self._launch.ended(0.0) is not None else f"no picture within {timeout_s} s"
+            why = self._launch.why() if self._launch.ended(0.2) is not None else f"no picture within {timeout_s} s"
             self.close()
             raise MissingError(f"no picture from {self._name}", why, "try the pipeline with gst-launch-1.0 -v")
         self._size = self._launch.sizes[0]
