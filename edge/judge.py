@@ -6,7 +6,7 @@ votes once: a repeated, older or over-aged frame is refused and does not count a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -37,6 +37,30 @@ class FaultSource(Enum):
     TRIGGER = "trigger"  # a part was announced and not inspected in time
 
 
+class FaultKind(Enum):
+    """What exactly keeps the station from seeing. The names are those of the wire (docs/protocol.md)."""
+
+    CAMERA_LOST = "camera lost"
+    CAMERA_FROZEN = "camera frozen"
+    PICTURE_BLACK = "picture black"
+    PICTURE_SATURATED = "picture saturated"
+    OUT_OF_FOCUS = "out of focus"
+    CAMERA_MOVED = "camera moved"
+    EXPOSURE_DRIFT = "exposure drift"
+    FRAME_TOO_OLD = "frame too old"
+    ENGINE_STUCK = "engine stuck"
+    ENGINE_ERROR = "engine error"
+    BUNDLE_REFUSED = "bundle refused"
+    STORE_FAILED = "event store failed"
+    DISK_FULL = "disk full"
+    OUTPUT_NOT_PROVEN = "output not proven"
+    TRIGGER_TIMEOUT = "trigger timeout"
+    RESTART_BUDGET_SPENT = "restart budget spent"
+    MEMORY_LIMIT = "memory limit"
+    STOPPING = "stopping"
+    OTHER = "other"
+
+
 # Sight itself proves that these are over.
 ENDED_BY_SIGHT = frozenset(
     {FaultSource.CAMERA, FaultSource.HEALTH, FaultSource.ENGINE, FaultSource.PIPELINE, FaultSource.STALE}
@@ -44,12 +68,20 @@ ENDED_BY_SIGHT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class FaultEvent:
-    """A fault began (`began`) or ended. `reason` is one line for people."""
+class Fault:
+    """Why the station cannot see. `reason` is one line for people."""
 
     source: FaultSource
-    began: bool
+    kind: FaultKind
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaultEvent:
+    """A fault began (`began`) or ended."""
+
+    fault: Fault
+    began: bool
     at_s: float
 
 
@@ -65,12 +97,12 @@ class Judge:
         self.last_scored_s: float | None = None
         self.last_score: float | None = None
         self._last_key: FrameKey = (-1, -1)
-        self._faults: dict[FaultSource, str] = {}
+        self._faults: dict[FaultSource, Fault] = {}
 
     @property
-    def faults(self) -> Mapping[FaultSource, str]:
-        """The faults that hold now, with their reasons."""
-        return dict(self._faults)
+    def faults(self) -> list[Fault]:
+        """The faults that hold now, in the order of FaultSource."""
+        return [self._faults[source] for source in FaultSource if source in self._faults]
 
     @property
     def verdict(self) -> Verdict:
@@ -94,13 +126,29 @@ class Judge:
         events: list[Event] = self._end(ENDED_BY_SIGHT, now_s)
         return events + list(self.alarm.condition(self.vote.see(score, now_s), now_s))
 
-    def fault(self, source: FaultSource, reason: str, now_s: float) -> list[Event]:
-        """A fault holds from now on; the same source may change its reason without a new event."""
-        is_new = source not in self._faults
-        self._faults[source] = reason
-        if source in ENDED_BY_SIGHT:
+    def glance(self, key: FrameKey, captured_at_s: float, now_s: float) -> list[Event]:
+        """A fresh frame was scored only to prove sight (triggered mode, no part there): it does not vote."""
+        if not self.is_fresh(key, captured_at_s, now_s):
+            return []
+        self._last_key, self.last_scored_s = key, now_s
+        return self._end(ENDED_BY_SIGHT, now_s)
+
+    def new_part(self, now_s: float) -> list[Event]:
+        """Triggered mode: the next frame shows another part, so the condition of the last one is over."""
+        self.vote.forget()
+        self.vote.active = False
+        return list(self.alarm.condition(False, now_s))
+
+    def fault(self, fault: Fault, now_s: float) -> list[Event]:
+        """A fault holds from now on. The same source may change its reason without a new event, not its kind."""
+        known = self._faults.get(fault.source)
+        self._faults[fault.source] = fault
+        if fault.source in ENDED_BY_SIGHT:
             self.vote.forget()
-        return [FaultEvent(source, True, reason, now_s)] if is_new else []
+        if known is not None and known.kind == fault.kind:
+            return []
+        ended: list[Event] = [] if known is None else [FaultEvent(known, False, now_s)]
+        return [*ended, FaultEvent(fault, True, now_s)]
 
     def clear(self, source: FaultSource, now_s: float) -> list[Event]:
         """The fault of this source is over."""
@@ -112,7 +160,7 @@ class Judge:
         age_s = 0.0 if self.last_scored_s is None else now_s - self.last_scored_s
         if age_s > self.max_age_s and not self._is_blind():
             reason = f"no fresh frame was scored for {self.max_age_s:g} s"
-            return events + self.fault(FaultSource.STALE, reason, now_s)
+            return events + self.fault(Fault(FaultSource.STALE, FaultKind.FRAME_TOO_OLD, reason), now_s)
         return events
 
     def _is_blind(self) -> bool:
@@ -121,4 +169,4 @@ class Judge:
 
     def _end(self, sources: Iterable[FaultSource], now_s: float) -> list[Event]:
         ended = [s for s in FaultSource if s in set(sources) and s in self._faults]
-        return [FaultEvent(s, False, self._faults.pop(s), now_s) for s in ended]
+        return [FaultEvent(self._faults.pop(s), False, now_s) for s in ended]
