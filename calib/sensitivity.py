@@ -30,7 +30,7 @@ class Trial(Protocol):
 
 @dataclass(frozen=True)
 class LayerCost:
-    """`gain`: by how much the scores' disturbance (calib.evaluate.damage) falls when this layer alone stays in float."""
+    """`gain`: by how much `calib.evaluate.damage` falls when this layer alone stays in float."""
 
     name: str
     gain: float

@@ -1,0 +1,95 @@
+"""Puts calibrated variants into the bundle: graphs, golden outputs, calibration cache, report, manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from calib.cache import cache_text
+from calib.calibrate import Bench, Made
+from calib.evaluate import Outputs, run_graph
+from calib.qdq import symmetric_scale
+from calib.report import report_html
+from calib.request import KINDS
+from edge.bundle import Bundle, array_bytes, write_bundle
+from edge.manifest import Calibration, Golden, Manifest, Variant
+from edge.threshold import score_statistics
+
+# INT8 rounds a value that lies on the edge of two steps one way in one engine and the other way in the next.
+GOLDEN_TOLERANCE = 0.05
+REPORT = "report/int8.html"
+
+
+def write_calibrated(bundle: Bundle, path: Path, bench: Bench, made: tuple[Made, ...]) -> Bundle:
+    """Write `bundle` with `made` in place of its former INT8 variants of these targets to `path`, whole or not at all.
+
+    A signature is dropped, since the manifest changes.
+    """
+    dialects = {m.kind.dialect for m in made}
+    replaced = {n for n in bundle.manifest.variants if n in KINDS and KINDS[n].dialect in dialects}
+    variants = {n: v for n, v in bundle.manifest.variants.items() if n not in replaced}
+    members = {n: bundle.read(n) for n in bundle.manifest.members if n not in _owned(bundle.manifest, replaced)}
+    frames = bundle.read_array(bundle.manifest.golden_frames)
+    for one in made:
+        golden = run_graph(one.model, one.name, list(frames), bench.request.threads)
+        members |= _members(one, golden)
+        variants[one.name] = _variant(bench, one)
+    members[REPORT] = report_html(bundle.manifest.name, bench, made).encode()
+    return write_bundle(path, bundle.manifest.model_copy(update={"variants": variants}), members)
+
+
+def _variant(bench: Bench, made: Made) -> Variant:
+    return Variant(
+        precision="int8",
+        dialect=made.kind.dialect,
+        graph=f"graphs/{made.name}.onnx",
+        threshold=made.threshold,
+        normal_scores=score_statistics(made.outputs.scores[: bench.court.held_out]),
+        golden=_golden(made.name),
+        gate=made.gate,
+        calibration=Calibration(
+            method=bench.request.method,
+            frames_asked=bench.chosen.asked,
+            frames_used=bench.collected.frames,
+            data=bench.identity.data,
+            fingerprint=bench.identity.sha256,
+            excluded_nodes=tuple(made.plan.kept),
+        ),
+        calibration_cache=_cache_path(made.name) if made.kind.dialect == "tensorrt" else None,
+    )
+
+
+def _members(made: Made, golden: Outputs) -> dict[str, bytes]:
+    where = _golden(made.name)
+    members = {
+        f"graphs/{made.name}.onnx": made.model.SerializeToString(),
+        where.score: array_bytes(golden.scores),
+        where.masked_error: array_bytes(golden.masked_errors),
+        where.heatmap: array_bytes(golden.heatmaps),
+    }
+    if made.kind.dialect == "tensorrt":
+        scales = {tensor: symmetric_scale(limits) for tensor, limits in made.ranges.items()}
+        members[_cache_path(made.name)] = cache_text(scales).encode()
+    return members
+
+
+def _golden(name: str) -> Golden:
+    stem = f"golden/{name}"
+    return Golden(
+        score=f"{stem}-score.npy",
+        masked_error=f"{stem}-masked_error.npy",
+        heatmap=f"{stem}-heatmap.npy",
+        relative_tolerance=GOLDEN_TOLERANCE,
+    )
+
+
+def _cache_path(name: str) -> str:
+    return f"calibration/{name}.cache"
+
+
+def _owned(manifest: Manifest, variants: set[str]) -> set[str]:
+    """The members that belong to these variants alone, and the report, which is written anew."""
+    found = {REPORT}
+    for row in (manifest.variants[n] for n in variants):
+        found |= {row.graph, row.golden.score, row.golden.masked_error, row.golden.heatmap}
+        found |= {row.calibration_cache} if row.calibration_cache else set()
+    return found
