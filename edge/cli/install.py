@@ -170,6 +170,7 @@ def _installer(root: Path, key: Path, wishes: _Wishes, keep: int = 3) -> Install
         restart_command=split_command(wishes.restart, default_restart),
         probe_command=split_command(wishes.probe, default_probe),
         report=_say,
+        cache=root / "cache",
         healthy_s=wishes.healthy_s,
         timeout_s=wishes.timeout_s,
     )

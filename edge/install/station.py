@@ -49,6 +49,7 @@ class CommandStation:
     restart_command: tuple[str, ...]
     probe_command: tuple[str, ...]
     report: Callable[[str], None]
+    cache: Path | None = None  # where built engines and timings are kept; $EDGE_CACHE of the prepare commands
     healthy_s: float = 5.0
     timeout_s: float = 60.0
     prepare_timeout_s: float = 3600.0
@@ -88,7 +89,8 @@ class CommandStation:
     def _relay(self, command: tuple[str, ...]) -> None:
         """Run `command`, passing its output on line by line while it runs."""
         last = "no message"
-        with _started(command) as process:
+        environment = {**os.environ, "EDGE_CACHE": str(self.cache)} if self.cache else dict(os.environ)
+        with _started(command, environment) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 last = one_line(line.rstrip())
@@ -154,7 +156,7 @@ def _run(command: tuple[str, ...], timeout_s: float) -> subprocess.CompletedProc
         return subprocess.CompletedProcess(command, 124, f"no answer within {timeout_s:.0f} s")
 
 
-def _started(command: tuple[str, ...]) -> subprocess.Popen[str]:
+def _started(command: tuple[str, ...], environment: dict[str, str]) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
             command,
@@ -163,6 +165,7 @@ def _started(command: tuple[str, ...]) -> subprocess.Popen[str]:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            env=environment,
         )
     except FileNotFoundError as error:
         raise MissingError(f"no command {command[0]}", "it is not installed", "install it or name another") from error
