@@ -45,9 +45,12 @@ class RunRecord(BaseModel):
     training_data: DataFingerprint
     known_root: str | None = None
     known: tuple[str, ...] = ()
-    known_sha256: tuple[str, ...] = ()
     seed: int
     batch_size: int
+    epochs: int | None = None
+    minutes: float | None = None
+    augment: tuple[str, ...] = ()
+    finished: bool = False
     epochs_done: int = 0
     seconds: float = 0.0
     threshold: Threshold | None = None

@@ -14,15 +14,18 @@ from train.method import Method, MethodConfig, Option
 @dataclass(frozen=True)
 class Row:
     """One method. `preset` are option values that make this row differ from others of the same class.
-
-    `no_export`: why it cannot be a scoring graph; empty if it can. `pretrained`: it takes `--pretrained`.
+    `needs_known`, `uses_known`: it cannot, or need not, do without known anomalies. `multiple`: the image's sides must
+    be divisible by it. `no_export`: why it cannot be a scoring graph; empty if it can. `pretrained`: it takes
+    `--pretrained`, and the class has `load_pretrained(state: dict[str, Tensor]) -> None`.
     """
 
     target: str
     summary: str
     preset: Mapping[str, Option] = field(default_factory=dict)
     needs_known: bool = False
+    uses_known: bool = False
     pretrained: bool = False
+    multiple: int = 16
     no_export: str = ""
 
 
@@ -45,6 +48,12 @@ def build(name: str, config: MethodConfig) -> Method:
     Raises UsageError for an unknown method or option, or an option of another type than its default.
     """
     row = row_of(name)
+    if config.height % row.multiple or config.width % row.multiple:
+        raise UsageError(
+            f"{name} cannot take images of {config.width}x{config.height}",
+            f"its sides must be multiples of {row.multiple}",
+            "choose another --image-size",
+        )
     module, _, attribute = row.target.partition(":")
     factory = getattr(importlib.import_module(module), attribute)
     defaults = {**factory.OPTIONS, **row.preset}

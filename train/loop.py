@@ -1,0 +1,243 @@
+"""The one training loop. It owns data order, optimiser steps, time, progress and when to stop; methods own the losses.
+
+Everything random is a function of (seed, phase, epoch, step), so a run that is stopped and resumed, or shared by
+several processes, sees the same numbers as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from edge.errors import CheckFailed, InputError
+from train.augmentation import augmented
+from train.curves import Point
+from train.data import Frames, Known
+from train.method import Batch, Method, Phase
+from train.noise import Noise, seed_of
+from train.processes import any_says, average_gradients, mean_over, parameters_of
+
+Outcome = Literal["finished", "interrupted"]
+Listener = Callable[["Progress"], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how: exactly one of `epochs` and `minutes`, of all phases together.
+
+    `batch_size` counts the images of all processes.
+    """
+
+    batch_size: int
+    seed: int
+    epochs: int | None = None
+    minutes: float | None = None
+    augment: tuple[str, ...] = ()
+
+
+@dataclass
+class Progress:
+    """Where training stands; all of it is saved, so that resuming starts here. `step` counts within the epoch."""
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    epochs_done: int = 0
+    seconds: float = 0.0
+    phase_seconds: float = 0.0
+    data_seconds: float = 0.0
+    images: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    points: list[tuple[str, int, str, float]] = field(default_factory=list)
+
+    def curve(self) -> list[Point]:
+        """The finished epochs' figures."""
+        return [Point(*point) for point in self.points]
+
+
+class Loop:
+    """Trains `method` on `frames`; `validation` are held-out normals that are only looked at.
+
+    `save(progress)` is called between epochs at least every `save_every_s` seconds and when training ends in any way
+    but an error; `watch(progress)` after every step; `interrupted()` is asked after every step.
+    """
+
+    save_every_s = 20.0
+
+    def __init__(
+        self,
+        method: Method,
+        plan: Plan,
+        data: tuple[Frames, Frames, Known | None],
+        fabric: Fabric,
+        save: Callable[[Loop], None],
+    ) -> None:
+        self.method, self.plan, self.fabric, self._save = method, plan, fabric, save
+        self.frames, self.validation, self.known = data
+        self.progress = Progress()
+        self.watch: Listener = lambda progress: None
+        self.interrupted: Callable[[], bool] = lambda: False
+        self.batch_size = self._global_batch()
+        method.networks.to(fabric.device)
+        self.optimisers = method.optimisers()
+        self._saved_at = time.monotonic()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in the training images; the remainder changes from epoch to epoch."""
+        return len(self.frames) // self.batch_size
+
+    def run(self) -> Outcome:
+        """Train to the plan's end or until interrupted. Raises CheckFailed when a loss is no longer a number."""
+        phases = self.method.phases
+        while self.progress.phase < len(phases):
+            if not self._phase_over(phases) and not self._epoch(phases[self.progress.phase]):
+                self._save(self)
+                return "interrupted"
+            if self._phase_over(phases):
+                p = self.progress
+                p.phase, p.epoch, p.step, p.phase_seconds = p.phase + 1, 0, 0, 0.0
+            elif time.monotonic() - self._saved_at > self.save_every_s:
+                self._save(self)
+                self._saved_at = time.monotonic()
+        self._save(self)
+        return "finished"
+
+    def state(self) -> dict[str, Any]:
+        """Everything that resuming needs, as plain containers and tensors."""
+        return {
+            "networks": self.method.networks.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "progress": vars(self.progress).copy(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, whose networks are loaded already. Raises InputError if it is another method's."""
+        try:
+            for name, optimiser in self.optimisers.items():
+                optimiser.load_state_dict(state["optimisers"][name])
+            self.progress = Progress(**state["progress"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                "cannot resume", f"last.pt does not fit: {error}", "train again in a new folder"
+            ) from error
+        self.progress.points = [tuple(point) for point in self.progress.points]  # type: ignore[misc]
+
+    def _epoch(self, phase: Phase) -> bool:
+        """One epoch, or what is left of it; False if interrupted. In a timed plan it may end early."""
+        p = self.progress
+        self.method.networks.train()
+        order = torch.randperm(len(self.frames), generator=_generator(self.plan.seed, phase.name, p.epoch))
+        while p.step < self.steps_per_epoch:
+            started = time.monotonic()
+            self._step(phase, order)
+            p.step, p.images = p.step + 1, p.images + self.batch_size
+            spent = time.monotonic() - started
+            p.seconds, p.phase_seconds = p.seconds + spent, p.phase_seconds + spent
+            self.watch(p)
+            if any_says(self.interrupted(), self.fabric.device):
+                return False
+            if self._time_is_up():
+                break
+        self._close_epoch(phase)
+        return True
+
+    def _step(self, phase: Phase, order: Tensor) -> None:
+        p = self.progress
+        started = time.monotonic()
+        batch = self._batch(phase, order[p.step * self.batch_size : (p.step + 1) * self.batch_size])
+        p.data_seconds += time.monotonic() - started
+        with self.fabric.autocast():
+            losses = self.method.step(phase.name, batch, self._minimise)
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        if any_says(bool(bad), self.fabric.device):
+            names = ", ".join(bad) or "a loss of another process"
+            raise CheckFailed(
+                f"training diverged: {names} is not a number",
+                f"phase {phase.name}, epoch {p.epoch + 1}, step {p.step + 1}",
+                "try --set learning_rate=... ten times smaller, or a larger --batch-size",
+            )
+        for name, value in losses.items():
+            p.sums[name] = p.sums.get(name, 0.0) + mean_over(value, self.fabric.device)
+
+    def _batch(self, phase: Phase, chosen: Tensor) -> Batch:
+        fabric, p = self.fabric, self.progress
+        seed = seed_of(self.plan.seed, phase.name, p.epoch, p.step)
+        noise = Noise(seed, fabric.global_rank, fabric.world_size, fabric.device)
+        frames = augmented(self.frames.take(self._mine(chosen)).to(fabric.device), self.plan.augment, noise)
+        if self.known is None:
+            return Batch(frames, noise)
+        count = len(self.known.frames)
+        draws = torch.randint(count, (self.batch_size,), generator=_generator(seed, "known"))
+        mine = self._mine(draws)
+        known = augmented(self.known.frames[mine].to(fabric.device), self.plan.augment, noise)
+        masks = self.known.masks[mine].to(fabric.device)
+        return Batch(frames, noise, known, masks)
+
+    def _mine(self, chosen: Tensor) -> list[int]:
+        share = self.batch_size // self.fabric.world_size
+        start = self.fabric.global_rank * share
+        return [int(i) for i in chosen[start : start + share]]
+
+    def _minimise(self, name: str, loss: Tensor) -> None:
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss, inputs=parameters_of(optimiser))
+        average_gradients(optimiser)
+        optimiser.step()
+
+    def _close_epoch(self, phase: Phase) -> None:
+        p = self.progress
+        p.points += [(phase.name, p.epoch + 1, name, total / p.step) for name, total in p.sums.items()]
+        p.points.append((phase.name, p.epoch + 1, "validation", self._validate(phase)))
+        p.epoch, p.step, p.sums, p.epochs_done = p.epoch + 1, 0, {}, p.epochs_done + 1
+
+    def _validate(self, phase: Phase) -> float:
+        self.method.networks.eval()
+        total = 0.0
+        with torch.no_grad(), self.fabric.autocast():
+            for start in range(0, len(self.validation), self.batch_size):
+                indices = range(start, min(start + self.batch_size, len(self.validation)))
+                frames = self.validation.take(indices).to(self.fabric.device)
+                total += self.method.validate(phase.name, frames) * len(frames)
+        return total / len(self.validation)
+
+    def _phase_over(self, phases: tuple[Phase, ...]) -> bool:
+        if self.plan.epochs is not None:
+            return self.progress.epoch >= epochs_of(phases, self.plan.epochs)[self.progress.phase]
+        return self.progress.epoch > 0 and self._time_is_up()
+
+    def _time_is_up(self) -> bool:
+        if self.plan.minutes is None:
+            return False
+        phases = self.method.phases
+        share = phases[self.progress.phase].share / sum(phase.share for phase in phases)
+        return any_says(self.progress.phase_seconds >= 60 * self.plan.minutes * share, self.fabric.device)
+
+    def _global_batch(self) -> int:
+        world = self.fabric.world_size
+        size: int = min(self.plan.batch_size, len(self.frames)) // world * world
+        if size < 2:
+            raise InputError(
+                "too few training images for a batch",
+                f"{len(self.frames)} images, batch {self.plan.batch_size}, {world} processes",
+                "add images of good parts, or use fewer processes",
+            )
+        return size
+
+
+def epochs_of(phases: tuple[Phase, ...], total: int) -> list[int]:
+    """How many of `total` epochs each phase gets, by share; at least one each."""
+    whole = sum(phase.share for phase in phases)
+    return [max(1, round(total * phase.share / whole)) for phase in phases]
+
+
+def _generator(*parts: int | str) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_of(*parts))
