@@ -38,7 +38,7 @@ class HealthLimits(BaseModel):
     black_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.25
     white_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.35
     contrast_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.4
-    sharpness_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    sharpness_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.25
     brightness_margin: Annotated[float, Field(gt=0)] = 15.0
     agreement_needed: Annotated[float, Field(gt=0, lt=1)] = 0.3
     shift_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05

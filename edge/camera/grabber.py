@@ -57,6 +57,8 @@ class Grabber:
         self._slot: Frame | None = None
         self._consumed = -1
         self._end: Exception | None = None
+        self._told_lost = 0
+        self._last_loss = CameraLost(redacted(url), "it was not lost yet", "wait")
         self._attempts = 0  # openings since the last good picture
         self._shape: tuple[int, ...] | None = None
         self._status = GrabberStatus(redacted(url), False, 0, 0, 0, "the camera has not been opened yet", None)
@@ -73,21 +75,25 @@ class Grabber:
     def newest(self, after_sequence: int, timeout_s: float) -> Frame:
         """The newest picture (recorded source: the next) with a sequence above `after_sequence`; -1 for the first.
 
-        Waits at most `timeout_s`. Raises CameraLost with the reason if none came, EndOfStream at the end of a clip or
+        Waits at most `timeout_s`. Raises CameraLost with the reason if none came, and at once, one time, whenever the
+        camera was lost since the last call, even if it is back by now. Raises EndOfStream at the end of a clip or
         folder, and InputError for a damaged recording. Asking for pictures after n says that n is done with.
         """
         deadline_s = time.monotonic() + timeout_s
         with self._changed:
             self._consumed = max(self._consumed, after_sequence)
             self._changed.notify_all()
-            while (frame := self._usable(after_sequence)) is None:
+            while True:
+                self._tell_loss()
+                frame = self._usable(after_sequence)
+                if frame is not None:
+                    return frame
                 if self._end is not None:
                     raise self._end
                 remaining_s = deadline_s - time.monotonic()
                 if remaining_s <= 0:
                     raise self._none_came(timeout_s)
                 self._changed.wait(remaining_s)
-            return frame
 
     def close(self) -> None:
         """Stop the thread and release the camera. Raises CameraLost if the camera does not let go in time."""
@@ -105,8 +111,15 @@ class Grabber:
         too_old = self._live and self._clock() - frame.captured_at_s > self._settings.max_age_s
         return None if too_old else frame
 
+    def _tell_loss(self) -> None:
+        if self._told_lost < self._status.lost:
+            self._told_lost = self._status.lost
+            raise self._last_loss
+
     def _none_came(self, timeout_s: float) -> CameraLost:
-        why = self._status.fault or f"no new picture for {timeout_s:g} s"
+        return self._loss(self._status.fault or f"no new picture for {timeout_s:g} s")
+
+    def _loss(self, why: str) -> CameraLost:
         return CameraLost(f"no picture from {redacted(self._url)}", why, "check the camera; it is tried again for ever")
 
     def _run(self, camera: Camera | None) -> None:
@@ -190,6 +203,7 @@ class Grabber:
         text = str(error) if isinstance(error, EdgeError) else redacted(f"{type(error).__name__}: {error}")
         with self._changed:
             self._slot = None if self._live else self._slot
+            self._last_loss = self._loss(text)
             self._status = replace(self._status, connected=False, fault=text, lost=self._status.lost + lost)
             self._changed.notify_all()
 

@@ -44,7 +44,7 @@ class Launch:
             text=True,
             errors="replace",
         )
-        self._words: deque[str] = deque(maxlen=20)
+        self._words: deque[str] = deque(maxlen=60)
         self.sizes: list[tuple[int, int]] = []
         self.fps = 0.0
         self._silent = False
@@ -69,7 +69,7 @@ class Launch:
         """What the child said was wrong, without passwords."""
         self._listener.join(0.5)
         with self._news:
-            said = [line for line in self._words if "ERROR" in line or "WARNING" in line] or list(self._words)[-3:]
+            said = _reasons(list(self._words))
         return redacted("; ".join(said)) or f"gst-launch-1.0 ended with status {self._child.poll()}"
 
     def close(self) -> None:
@@ -239,6 +239,17 @@ def _tail(settings: CameraSettings, live: bool) -> str:
     rate = f" ! videorate ! video/x-raw,framerate={round(settings.fps * 1000)}/1000" if settings.fps else ""
     queue = " ! queue leaky=downstream max-size-buffers=1" if live else ""
     return f"{queue} ! videoconvert{rate} ! video/x-raw,format=BGR{size}"
+
+
+def _reasons(lines: list[str]) -> list[str]:
+    """The first two errors in gst-launch-1.0's output, each with the last line of its "Additional debug info"."""
+    found = []
+    for number, line in enumerate(lines):
+        if line.startswith(("ERROR: from element", "WARNING: erroneous pipeline", "ERROR: no ")):
+            has_detail = lines[number + 1 : number + 2] == ["Additional debug info:"]
+            detail = lines[number + 3 : number + 4] if has_detail else []
+            found.append(" ".join([line, *(f"({text})" for text in detail)]))
+    return list(dict.fromkeys(found))[:2] or lines[-3:]
 
 
 def _split(pipeline: str) -> list[str]:
