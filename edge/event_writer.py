@@ -6,6 +6,7 @@ and the station shows FAULT. Pictures are given up in such a case, events are no
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.channel import Pictures
-from edge.errors import EdgeError
+from edge.errors import EdgeError, InputError
 from edge.events import EventRecord, EventStore
 from edge.judge import FaultKind
 
@@ -96,6 +97,10 @@ class EventWriter:
         """Note the acknowledgement of all alarms up to this number."""
         self._put(_Job(lambda: self._store.acknowledge(up_to, at, who), ""))
 
+    def mark(self, event: str, mark: str, who: str) -> None:
+        """Mark an event; one that cannot be marked is logged and left alone."""
+        self._put(_Job(lambda: self._mark(event, mark, who), ""))
+
     def save_pictures(self, pictures: Pictures) -> None:
         """Write pictures of an event; `take_done` tells `pictures ID` when they are there or given up."""
         with self._news:
@@ -129,6 +134,12 @@ class EventWriter:
 
     def _picture_job(self, pictures: Pictures) -> _Job:
         return _Job(lambda: self._save(pictures), f"pictures {pictures.event}", pictures)
+
+    def _mark(self, event: str, mark: str, who: str) -> None:
+        try:
+            self._store.mark(event, mark, who)
+        except InputError as error:
+            logging.getLogger(__name__).warning("%s", error)
 
     def _save(self, pictures: Pictures) -> None:
         self._store.save_pictures(pictures)

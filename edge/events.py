@@ -118,6 +118,26 @@ class EventStore:
             )
             self._note(f"A{up_to}", "acknowledged", who)
 
+    def mark(self, event: str, mark: str, who: str) -> Path | None:
+        """Mark an event; the frame of a false alarm is copied into the normal set, whose path is returned.
+
+        Raises InputError for an unknown event or mark, or when the frame's picture is gone.
+        """
+        if mark not in MARKS:
+            raise InputError(f"no mark {mark}", f"there are {', '.join(MARKS)}", "use one of them")
+        record = self.get(event)
+        copy = self.folder / "normal" / f"{self.folder.resolve().name}-{record.id}.png"
+        if mark == "false-alarm":
+            if not record.frame_picture:
+                raise InputError(
+                    f"event {record.id} has no picture", record.note or "none was kept", "mark another event"
+                )
+            write_atomic(copy, (self.folder / record.frame_picture).read_bytes())
+        else:
+            copy.unlink(missing_ok=True)
+        self.change(record.id, {"mark": mark}, f"marked {mark}", who)
+        return copy if mark == "false-alarm" else None
+
     def save_pictures(self, pictures: Pictures) -> None:
         """Write the pictures of an event, then say so in its row."""
         values: dict[str, object] = {"note": pictures.note, "picture_bytes": 0}

@@ -133,6 +133,10 @@ class Judge:
         self._last_key, self.last_scored_s = key, now_s
         return self._end(ENDED_BY_SIGHT, now_s)
 
+    def sight(self, now_s: float) -> list[Event]:
+        """We see again, but nothing is judged (learning): faults of sight end, the verdict stays STARTING."""
+        return self._end(ENDED_BY_SIGHT, now_s)
+
     def new_part(self, now_s: float) -> list[Event]:
         """Triggered mode: the next frame shows another part, so the condition of the last one is over."""
         self.vote.forget()

@@ -14,9 +14,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge.bundle import Bundle
+from edge.channel import Ready
 from edge.errors import InputError
 from edge.files import sha256_of, write_atomic
 from edge.manifest import ScoreStatistics, Threshold
+from edge.threshold import fit_threshold, score_statistics
 
 
 class Learned(BaseModel):
@@ -86,3 +88,40 @@ def load_learned(identity: str, variant: str, state: Path) -> Learned | None:
 
 def _path(state: Path, identity: str, variant: str) -> Path:
     return state / f"threshold-{identity[:16]}-{variant}.json"
+
+
+class Learning:
+    """Collects the scores of frames that the operator vouches for, and fits the threshold from them."""
+
+    def __init__(self, frames: int, false_alarm_rate: float) -> None:
+        if frames < 2:
+            raise InputError(f"cannot learn from {frames} frames", "a fit needs 2 at least", "ask for some hundred")
+        self.frames, self.false_alarm_rate = frames, false_alarm_rate
+        self.scores: list[float] = []
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether enough frames were seen."""
+        return len(self.scores) >= self.frames
+
+    def take(self, score: float) -> None:
+        """One more scored frame; more than asked for are left out."""
+        if not self.is_complete:
+            self.scores.append(score)
+
+    def fitted(self, ready: Ready) -> Learned:
+        """The threshold for the engine that scored. Raises InputError if the source ended too early."""
+        if not self.is_complete:
+            raise InputError(
+                f"learned from {len(self.scores)} of {self.frames} frames",
+                "the camera gave no more",
+                "ask for fewer, or play the clip in a loop",
+            )
+        return Learned(
+            bundle_identity=ready.bundle_identity,
+            variant=ready.variant,
+            camera=ready.camera,
+            learned_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            threshold=fit_threshold(self.scores, self.false_alarm_rate),
+            normal_scores=score_statistics(self.scores),
+        )

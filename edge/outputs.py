@@ -1,4 +1,4 @@
-"""Wire and relay of a station. The only module of edge that knows firmware_bridge: it maps our words to its messages."""
+"""Wire and relay of a station. The only module of edge that knows firmware_bridge: it maps words to messages."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ NO_NUMBER = float("nan")
 class Outputs:
     """Everything that leaves the station by wire. Every method returns at once; ports have threads of their own.
 
-    Raises the errors of firmware_bridge (each with its exit code) when a named port or line is not there or its self-test
-    fails: nothing is left out silently.
+    Raises the errors of firmware_bridge (each with its exit code) when a named port or line is not there or its
+    self-test fails: nothing is left out silently.
     """
 
     def __init__(self, section: OutputsSection, name: str, commands: CommandQueue) -> None:

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections import deque
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -114,7 +115,9 @@ class Pipeline:
             self._say(Ended(str(end.what)))
             return False
         self._sequence = frame.sequence
-        self._look(frame, time.monotonic())
+        now_s = time.monotonic()
+        # A recorded picture has no age: it waits for us, not we for it.
+        self._look(frame if self._is_live else replace(frame, captured_at_s=now_s), now_s)
         if self._spec.frames is not None and self._scored >= self._spec.frames:
             self._say(Ended(f"{self._scored} frames were scored"))
             return False
@@ -133,7 +136,7 @@ class Pipeline:
             self._bundle, config.precision, config.backend, config.threads, lambda text: self._say(Progress(text))
         )
         self._say(Progress("checking the golden frames"))
-        check_golden(self._bundle, self._engine)
+        check_golden(self._engine, self._bundle)
 
     def _obey(self) -> None:
         for word in receive_words(self._link):
