@@ -6,6 +6,7 @@ Every class knows its type byte (`TYPE`) and its payload layout (`LAYOUT`, littl
 from __future__ import annotations
 
 import enum
+import math
 import struct
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeAlias, Union
@@ -251,7 +252,7 @@ _ENUMS: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
 
 def pack(message: Message) -> bytes:
     """The payload of `message`. Raises ValueError when a field does not fit its place in the layout."""
-    values = [getattr(message, name) for name, _ in _fields(type(message))]
+    values = [_plain(getattr(message, name)) for name, _ in _fields(type(message))]
     if isinstance(message, Hello):
         values[-1] = _name_bytes(message.name)
     try:
@@ -286,6 +287,11 @@ def _value(kind: str, value: Any) -> Any:
     if kind == "str":
         return value.split(b"\0", 1)[0].decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return _ENUMS[kind](value) if kind in _ENUMS else value
+
+
+def _plain(value: Any) -> Any:
+    """Every NaN goes out with the same bits: it says "no score", whatever made it."""
+    return math.nan if isinstance(value, float) and math.isnan(value) else value
 
 
 def _name_bytes(name: str) -> bytes:

@@ -91,8 +91,16 @@ class SerialPort:
         return MissingDevice(f"serial port {self._asked}", str(error) or type(error).__name__, "check cable and peer")
 
 
-def open_port(address: PortAddress) -> SerialPort:
+def open_port(address: PortAddress) -> Port:
     """Open the port, alone. Raises AddressError, MissingDevice, BusyDevice or DeniedDevice."""
+    if address.url.startswith("pty://"):
+        from firmware_bridge.pty_port import PtyPort
+
+        return PtyPort(address.url, address.write_timeout_s)
+    return _open_serial(address)
+
+
+def _open_serial(address: PortAddress) -> SerialPort:
     serial = _pyserial()
     try:
         port = serial.serial_for_url(address.url, **_settings(address))
@@ -174,7 +182,7 @@ def _explained(address: PortAddress, error: Exception) -> BridgeError:
     """pyserial's error as one of ours: not there, held, not allowed, or not a port at all."""
     what, code = f"serial port {address.url}", getattr(error, "errno", None)
     if "not known" in str(error) or isinstance(error, ValueError):
-        known = "a device path, loop://, socket://HOST:PORT, rfc2217://HOST:PORT or spy://DEVICE"
+        known = "a device path, loop://, socket://HOST:PORT, rfc2217://HOST:PORT, spy://DEVICE or pty://PATH"
         return AddressError(what, str(error), f"use {known}")
     if code in (errno.EBUSY, errno.EAGAIN):
         return BusyDevice(what, "another program holds it", f"find it with `sudo fuser -v {address.url}` and stop it")
