@@ -73,6 +73,14 @@ class Phase:
     share: float = 1.0
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """What lies behind a score: uint8 [N, H, W, C] as the network redrew it, float [N, H, W] >= 0 where it looked."""
+
+    reconstruction: Tensor | None
+    attention: Tensor | None
+
+
 class Method(Protocol):
     """One way to learn what normal looks like. `__init__` takes a MethodConfig whose options are complete.
 
@@ -111,7 +119,7 @@ class Method(Protocol):
 
         Scoring is (score [N], masked_error [N], heatmap [N, h, w]), float32. Shapes static, no control flow on values,
         no random numbers, no autograd, each image independent of its neighbours. A snapshot: training on leaves it as
-        it is.
+        it is. For reports in torch it also has `explain(frame) -> Explanation`, which is not exported.
         """
         ...
 
@@ -124,6 +132,12 @@ def images_from_frames(frames: Tensor, low: float = -1.0) -> Tensor:
     """uint8 [N, H, W, C] -> float32 [N, C, H, W], 0..255 mapped linearly to `low`..1 (low is -1 or 0)."""
     planes = frames.permute(0, 3, 1, 2).to(torch.float32)
     return planes * ((1.0 - low) / 255.0) + low
+
+
+def frames_from_images(images: Tensor, low: float = -1.0) -> Tensor:
+    """The way back, for pictures in reports: clipped and rounded to uint8 [N, H, W, C]."""
+    grey = (images - low) * (255.0 / (1.0 - low))
+    return grey.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def adam(module: nn.Module, learning_rate: float, beta1: float = 0.5) -> torch.optim.Adam:

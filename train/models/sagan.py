@@ -15,7 +15,18 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from train.gradcam import AutogradCam, ForwardCam, mask_from_cam, normalised
-from train.method import Batch, MethodConfig, Minimise, Option, Phase, Scoring, adam, images_from_frames
+from train.method import (
+    Batch,
+    Explanation,
+    MethodConfig,
+    Minimise,
+    Option,
+    Phase,
+    Scoring,
+    adam,
+    frames_from_images,
+    images_from_frames,
+)
 from train.models.blocks import Cbam, DoubleConv, exportable, init_dcgan, snapshot
 from train.models.dcgan import FeatureDiscriminator, autograd_cam, forward_cam
 from train.scoring import Heatmap, masked_error, squared_error
@@ -68,16 +79,24 @@ class SaganScorer(nn.Module):
 
     def forward(self, frame: Tensor) -> Scoring:
         """uint8 [N, H, W, C] -> (score [N], masked_error [N], heatmap [N, H/2, W/2])."""
-        x = images_from_frames(frame)
-        x_hat = self.generator(x)
-        cams, last = self.cam(torch.cat([x, x_hat]))
-        cam, cam_hat = normalised(F.relu(cams)).chunk(2)
-        mask = mask_from_cam(cam + cam_hat, self.size)
+        x, x_hat, mask, last = self._seen(frame)
         feature, feature_hat = self.feature(last).flatten(1).chunk(2)
         error = squared_error(x, x_hat)
         latent = ((feature - feature_hat) ** 2).mean(1)
         score = self.image_weight * error.mean((1, 2, 3)) + (1 - self.image_weight) * latent
         return score, masked_error(error, mask), self.heatmap(error * mask)
+
+    def explain(self, frame: Tensor) -> Explanation:
+        """The reconstruction and the attention map behind the scores."""
+        _, x_hat, mask, _ = self._seen(frame)
+        return Explanation(frames_from_images(x_hat), mask[:, 0])
+
+    def _seen(self, frame: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x = images_from_frames(frame)
+        x_hat = self.generator(x)
+        cams, last = self.cam(torch.cat([x, x_hat]))
+        cam, cam_hat = normalised(F.relu(cams)).chunk(2)
+        return x, x_hat, mask_from_cam(cam + cam_hat, self.size), last
 
 
 class Sagan:
@@ -85,6 +104,7 @@ class Sagan:
 
     OPTIONS: ClassVar[dict[str, Option]] = {
         "separable": True,
+        "init": "torch",  # the generator's: "dcgan" is the predecessor's, and starves separable convolutions
         "learning_rate": 2e-4,  # the paper has 2e-3, which is unstable with batch norm in both networks
         "image_weight": 0.2,  # lambda of the score
         "con": 40.0,
@@ -97,7 +117,8 @@ class Sagan:
         size, channels, width = (config.height, config.width), config.channels, config.base_width
         generator = AttentionUnet(channels, channels, width, config.flag("separable"))
         discriminator = FeatureDiscriminator(channels, width, size)
-        self.networks = nn.ModuleDict({"generator": generator, "discriminator": discriminator}).apply(init_dcgan)
+        self.networks = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
+        (discriminator if config.options["init"] == "torch" else self.networks).apply(init_dcgan)
         self.generator, self.discriminator = generator, discriminator
 
     @property

@@ -1,0 +1,181 @@
+"""Evaluation on labelled test images, with the controls that unmask a trivial data set.
+
+The test set chooses nothing: threshold and pixel threshold come from held-out normal images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.dataset import Dataset, list_dataset
+from edge.errors import InputError
+from edge.images import read_image
+from edge.manifest import Threshold
+from edge.preprocess import Preprocessing, preprocess
+from train.data import Frames
+from train.infer import Array, Scored
+from train.metrics import aupro, auroc, balanced_accuracy, intersection_over_union, pixel_auroc
+from train.subject import Normals, RunSubject, Subject
+
+MASK_LEVEL = 63  # of 255, after shrinking: a pixel that is a quarter defect counts as defect
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Test images as the model sees them: normal ones first. `masks` are bool [H, W], None where none is known."""
+
+    paths: tuple[Path, ...]
+    kinds: tuple[str, ...]  # folder names; "good" is normal
+    frames: NDArray[np.uint8]
+    masks: tuple[NDArray[np.bool_] | None, ...]
+
+    @property
+    def anomalous(self) -> NDArray[np.bool_]:
+        """[n], True for an anomaly."""
+        return np.array([kind != "good" for kind in self.kinds], bool)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that the JSON file and the report show."""
+
+    title: str
+    data: Path
+    test: TestSet
+    scored: Scored
+    threshold: Threshold | None
+    normals: Normals | None
+    figures: dict[str, float | int | None]
+    per_defect: dict[str, float | None]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures under the documented keys, and what they belong to."""
+        return {
+            **self.figures,
+            "per_defect_auroc": self.per_defect,
+            "subject": self.title,
+            "data": str(self.data),
+            "notes": list(self.notes),
+        }
+
+
+def evaluate(subject: Subject, data: Path, remove_brightness: bool = False) -> Evaluation:
+    """Score the test images under `data` and compare with their labels.
+
+    `remove_brightness` shifts every image to the mean brightness of the held-out normals first: what a method still
+    finds then, it did not read off the exposure. Raises InputError if there are no test images.
+    """
+    dataset = list_dataset(data)
+    test, notes = load_test(dataset, subject)
+    normals = subject.normals(dataset)
+    brightness = test.frames.mean((1, 2, 3))
+    contrast = test.frames.astype(np.float32).std((1, 2, 3))
+    if remove_brightness:
+        test = replace(test, frames=_shifted(test.frames, _target(normals, test)))
+        notes.append("each image's mean brightness was removed before scoring")
+    scored = subject.score(test.frames)
+    bad = test.anomalous
+    figures = {
+        **_image_figures(scored.score, bad, subject.threshold),
+        **_pixel_figures(test, scored, normals),
+        "control_brightness_auroc": auroc(brightness[~bad], brightness[bad]),
+        "control_contrast_auroc": auroc(contrast[~bad], contrast[bad]),
+        "masked_error_auroc": auroc(scored.masked_error[~bad], scored.masked_error[bad]),
+        "n_normal": int((~bad).sum()),
+        "n_anomalous": int(bad.sum()),
+    }
+    kinds = np.array(test.kinds)
+    per_defect = {
+        kind: auroc(scored.score[~bad], scored.score[kinds == kind])
+        for kind in dict.fromkeys(test.kinds)
+        if kind != "good"
+    }
+    return Evaluation(subject.title, data, test, scored, subject.threshold, normals, figures, per_defect, tuple(notes))
+
+
+def load_test(dataset: Dataset, subject: Subject) -> tuple[TestSet, list[str]]:
+    """The test images, without those that the run knew as anomalies. Raises InputError if there are none."""
+    known = _known_names(subject)
+    anomalous = tuple(p for p in dataset.test_anomalous if p.resolve() not in known)
+    notes = []
+    if len(anomalous) < len(dataset.test_anomalous):
+        notes.append(
+            f"{len(dataset.test_anomalous) - len(anomalous)} test images left out: they were known in training"
+        )
+    paths = (*dataset.test_normal, *anomalous)
+    if not paths:
+        raise InputError(f"no test images in {dataset.root}", "it has no test/good or test/<defect>", "see --help")
+    spec = subject.preprocessing
+    frames = Frames(paths, spec).take(range(len(paths))).numpy()
+    masks = [np.zeros((spec.height, spec.width), bool) for _ in dataset.test_normal]
+    found = [_mask(dataset.masks.get(p), spec) for p in anomalous]
+    if any(mask is None for mask in found):
+        notes.append(f"{sum(m is None for m in found)} anomalous images have no mask; pixel figures leave them out")
+    kinds = tuple("good" for _ in dataset.test_normal) + tuple(p.parent.name for p in anomalous)
+    return TestSet(paths, kinds, frames, (*masks, *found)), notes
+
+
+def upsampled(heatmap: Array, spec_height: int, spec_width: int) -> Array:
+    """A heatmap [h, w] at the frame's size, bilinear."""
+    return np.asarray(cv2.resize(heatmap, (spec_width, spec_height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _image_figures(score: Array, bad: NDArray[np.bool_], threshold: Threshold | None) -> dict[str, float | int | None]:
+    normal, anomalous = score[~bad], score[bad]
+    value = None if threshold is None else threshold.value
+    return {
+        "image_auroc": auroc(normal, anomalous),
+        "balanced_accuracy": None if value is None else balanced_accuracy(normal, anomalous, value),
+        "threshold": value,
+        "false_alarm_rate": None if value is None or not normal.size else float((normal > value).mean()),
+        "detection_rate": None if value is None or not anomalous.size else float((anomalous > value).mean()),
+    }
+
+
+def _pixel_figures(test: TestSet, scored: Scored, normals: Normals | None) -> dict[str, float | int | None]:
+    height, width = test.frames.shape[1:3]
+    pairs = [(upsampled(h, height, width), m) for h, m in zip(scored.heatmap, test.masks, strict=True) if m is not None]
+    heatmaps, masks = [h for h, _ in pairs], [m for _, m in pairs]
+    limit = None if normals is None else normals.pixel_threshold
+    return {
+        "pixel_auroc": pixel_auroc(heatmaps, masks),
+        "aupro": aupro(heatmaps, masks),
+        "iou": None if limit is None else intersection_over_union(heatmaps, masks, limit),
+        "pixel_threshold": limit,
+    }
+
+
+def _known_names(subject: Subject) -> set[Path]:
+    if not isinstance(subject, RunSubject) or subject.run.record.known_root is None:
+        return set()
+    root = Path(subject.run.record.known_root)
+    return {(root / name).resolve() for name in subject.run.record.known}
+
+
+def _mask(path: Path | None, spec: Preprocessing) -> NDArray[np.bool_] | None:
+    """The mask as the model would see it; None if there is none or it is blank (it then says nothing)."""
+    if path is None:
+        return None
+    small = preprocess(read_image(path), spec.model_copy(update={"colour": "grey"}))[:, :, 0] > MASK_LEVEL
+    return small if small.any() else None
+
+
+def _target(normals: Normals | None, test: TestSet) -> float:
+    if normals is None:
+        raise InputError(
+            "cannot remove brightness", "the held-out normal images are gone", "give --data the folder that holds them"
+        )
+    return normals.brightness
+
+
+def _shifted(frames: NDArray[np.uint8], target: float) -> NDArray[np.uint8]:
+    means: Sequence[Any] | NDArray[np.floating[Any]] = frames.mean((1, 2, 3), keepdims=True)
+    return np.asarray(np.clip(np.rint(frames - means + target), 0, 255), np.uint8)

@@ -1,0 +1,96 @@
+"""Figures of merit on labelled test images. Pure functions of arrays; no threshold is chosen here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+FPR_LIMIT = 0.3
+
+
+def auroc(normal: ArrayLike, anomalous: ArrayLike) -> float | None:
+    """Probability that an anomalous value is above a normal one (ties count half); None if either is missing."""
+    from sklearn.metrics import roc_auc_score
+
+    low, high = np.asarray(normal, np.float64).ravel(), np.asarray(anomalous, np.float64).ravel()
+    if not low.size or not high.size:
+        return None
+    labels = np.r_[np.zeros(low.size), np.ones(high.size)]
+    return float(roc_auc_score(labels, np.r_[low, high]))
+
+
+def balanced_accuracy(normal: ArrayLike, anomalous: ArrayLike, threshold: float) -> float | None:
+    """Mean of the shares decided rightly among normal and anomalous images; ALARM when score > threshold."""
+    low, high = np.asarray(normal, np.float64), np.asarray(anomalous, np.float64)
+    if not low.size or not high.size:
+        return None
+    return float(((low <= threshold).mean() + (high > threshold).mean()) / 2)
+
+
+def pixel_auroc(heatmaps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_]]) -> float | None:
+    """AUROC over all pixels of all images with a known mask (normal images: an empty one); shapes [H, W] alike."""
+    if not masks:
+        return None
+    values, truth = np.stack(heatmaps).ravel(), np.stack(masks).ravel()
+    return auroc(values[~truth], values[truth])
+
+
+def intersection_over_union(
+    heatmaps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_]], threshold: float
+) -> float | None:
+    """Pixels marked rightly over pixels marked by either, over all images that have a defect; marked: > threshold."""
+    with_defect = [(h > threshold, m) for h, m in zip(heatmaps, masks, strict=True) if m.any()]
+    if not with_defect:
+        return None
+    both = sum(int((marked & mask).sum()) for marked, mask in with_defect)
+    either = sum(int((marked | mask).sum()) for marked, mask in with_defect)
+    return both / either
+
+
+def aupro(
+    heatmaps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_]], limit: float = FPR_LIMIT
+) -> float | None:
+    """Area under the per-region overlap curve up to a false-positive rate of `limit`, divided by `limit`.
+
+    Bergmann et al., MVTec AD (IJCV 2021): at each threshold the overlap is the mean over connected defect regions
+    (8-neighbourhood) of the share of the region that is marked. Exact over all thresholds.
+    """
+    shares = [_region_shares(mask) for mask in masks]
+    regions = sum(count for _, count in shares)
+    if regions == 0:
+        return None
+    values = np.concatenate([h.ravel() for h in heatmaps]).astype(np.float64)
+    truth = np.concatenate([m.ravel() for m in masks])
+    gain = np.concatenate([share.ravel() for share, _ in shares]) / regions
+    if truth.all():
+        return None
+    rate, overlap = _curve(values, ~truth / (~truth).sum(), gain)
+    return _area_up_to(rate, overlap, limit) / limit
+
+
+def _region_shares(mask: NDArray[np.bool_]) -> tuple[Floats, int]:
+    """Per pixel 1 / size of its defect region, 0 outside; and the number of regions."""
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    sizes = np.bincount(labels.ravel(), minlength=count).astype(np.float64)
+    weight = np.zeros(count)
+    weight[1:] = 1 / sizes[1:]
+    return np.asarray(weight[labels], np.float64), count - 1
+
+
+def _curve(values: Floats, false_weight: Floats, true_weight: Floats) -> tuple[Floats, Floats]:
+    """(false-positive rate, overlap) as the threshold falls past each distinct value, from (0, 0)."""
+    order = np.argsort(-values, kind="stable")
+    ends = np.r_[np.flatnonzero(np.diff(values[order])), len(values) - 1]
+    rate, overlap = np.cumsum(false_weight[order])[ends], np.cumsum(true_weight[order])[ends]
+    return np.r_[0.0, rate], np.r_[0.0, overlap]
+
+
+def _area_up_to(x: Floats, y: Floats, limit: float) -> float:
+    kept = x <= limit
+    at_limit = float(np.interp(limit, x, y))
+    xs, ys = np.r_[x[kept], limit], np.r_[y[kept], at_limit]
+    return float(np.sum((xs[1:] - xs[:-1]) * (ys[1:] + ys[:-1]) / 2))
