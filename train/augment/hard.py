@@ -1,0 +1,175 @@
+"""Hard synthetic anomalies: good images with defects drawn, mixed and warped into them, and masks of what changed.
+
+The idea is the two-stage attention paper's (hard augmentation, CutMix-like regions); shapes, contents and blending are
+richer than its rectangles. A change counts as a defect only where it can be seen against the surface around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from train.augment import contents, shapes
+from train.augment.contents import Content, Site, border_colour
+from train.augment.shapes import Shape, log_uniform
+
+Array = NDArray[np.float32]
+Random = np.random.Generator
+T = TypeVar("T")
+
+SHAPES: tuple[tuple[Shape, float], ...] = (
+    (shapes.blob, 0.24),
+    (shapes.polygon, 0.08),
+    (shapes.bar, 0.10),
+    (shapes.line, 0.20),
+    (shapes.cloud, 0.16),
+    (shapes.dots, 0.08),
+    (shapes.cut, 0.10),
+    (shapes.whole, 0.04),
+)
+CONTENTS: tuple[tuple[Content, float], ...] = (
+    (contents.flat, 1),
+    (contents.texture, 2),
+    (contents.light, 2),
+    (contents.elsewhere, 2),
+    (contents.stranger, 2),
+    (contents.focus, 1),
+    (contents.bent, 1),
+    (contents.worn, 1),
+    (contents.missing, 1),
+    (contents.twin, 1),
+)
+THIN: tuple[tuple[Content, float], ...] = (
+    (contents.flat, 3),
+    (contents.texture, 1),
+    (contents.light, 1),
+    (contents.elsewhere, 1),
+)
+FAITHFUL = {contents.elsewhere, contents.stranger, contents.twin, contents.bent, contents.worn, contents.focus}
+KINDS = 2 * len(CONTENTS)
+GRID = 32  # cells a side in which the place of a defect is drawn
+TRIES = 12
+
+
+@dataclass(frozen=True)
+class Defective:
+    """`image` float32 [H, W, C] in 0..255; `mask` float32 [H, W], 1 = changed; `kind` uint8 [H, W], 0 = none, else
+    1 + which content made the change (KINDS in all: thin and broad marks count apart)."""
+
+    image: Array
+    mask: Array
+    kind: NDArray[np.uint8]
+
+
+def with_defects(image: Array, others: Sequence[NDArray[np.uint8]], random: Random) -> Defective:
+    """`image` (float32 [H, W, C], 0..255, sides of 32 or more) with one to three defects.
+
+    `others` are normal images of the same shape to take material from. Places are drawn where the part is rather than
+    its background. The mask is empty only if no defect could be seen in a dozen tries.
+    """
+    places = _interest(image)
+    empty = np.zeros(image.shape[:2], np.float32)
+    found = Defective(image, empty, empty.astype(np.uint8))
+    wanted, made = 1 + int(random.random() < 0.3) + int(random.random() < 0.1), 0
+    for _ in range(TRIES):
+        changed = _one_defect(found, others, places, random)
+        if changed is not None:
+            found, made = changed, made + 1
+        if made == wanted:
+            break
+    return found
+
+
+def _one_defect(
+    start: Defective, others: Sequence[NDArray[np.uint8]], places: NDArray[np.float64], random: Random
+) -> Defective | None:
+    shape = _drawn(SHAPES, random)
+    site = _site(start.image, others, places, shape, random)
+    mask = shape(random, site.height, site.width)
+    thin = shape in (shapes.line, shapes.dots) or min(site.height, site.width) < 8
+    if not thin and random.random() < 0.6:
+        sigma = log_uniform(random, 0.5, max(0.6, min(site.height, site.width) / 8))
+        mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT), np.float32)
+    content = _drawn(THIN if thin else CONTENTS, random)
+    opacity = 1.0 if random.random() < 0.5 else float(random.uniform(0.35, 1))
+    change = (content(site, random) - site.patch) * (opacity * mask[:, :, None])
+    least = _least_visible(site, thin, random)
+    visible = _made_visible(change, mask, least, content in FAITHFUL)
+    if visible is None:
+        return None
+    index = [c for c, _ in CONTENTS].index(content) + 1 + (len(CONTENTS) if thin else 0)
+    return _painted(start, site, visible, (least, thin, index))
+
+
+def _painted(start: Defective, site: Site, change: Array, how: tuple[float, bool, int]) -> Defective | None:
+    least, thin, index = how
+    side = 3 if thin else 5
+    strength = cv2.blur(np.abs(change).max(2), (side, side))
+    level = max(0.2 * float(np.quantile(strength, 0.98)), (0.175 if thin else 0.35) * least)
+    seen = strength > level
+    if int(seen.sum()) < 3:
+        return None
+    rows = slice(site.top, site.top + site.height)
+    columns = slice(site.left, site.left + site.width)
+    image, mask, kind = start.image.copy(), start.mask.copy(), start.kind.copy()
+    image[rows, columns] = np.clip(site.patch + change, 0, 255)
+    mask[rows, columns][seen] = 1
+    kind[rows, columns][seen] = index
+    return Defective(image, mask, kind)
+
+
+def _least_visible(site: Site, thin: bool, random: Random) -> float:
+    """Grey levels by which a defect must differ here: more on a rough surface, more if it is thin."""
+    patch = site.patch
+    rough = float((patch - cv2.blur(patch, (7, 7)).reshape(patch.shape)).std())
+    large = site.height * site.width > site.image.shape[0] * site.image.shape[1] / 16
+    least = max((0.3 if large else 0.5) * site.contrast, 1.5 * rough)
+    return least * (1.6 if thin else 1.0) * log_uniform(random, 1, 2.5)
+
+
+def _made_visible(change: Array, mask: Array, least: float, faithful: bool) -> Array | None:
+    """`change`, amplified to `least` if it is weaker; None if it is nothing, or a weak change of faithful content."""
+    inside = mask > 0.3
+    if not inside.any():
+        return None
+    peak = float(np.quantile(np.abs(change).max(2)[inside], 0.8))
+    if peak < 1e-3 or (faithful and peak < 0.4 * least):
+        return None
+    return change * np.float32(least / peak) if peak < least else change
+
+
+def _site(
+    image: Array, others: Sequence[NDArray[np.uint8]], places: NDArray[np.float64], shape: Shape, random: Random
+) -> Site:
+    height, width = image.shape[:2]
+    cell = int(random.choice(GRID * GRID, p=places.ravel()))
+    y, x = (cell // GRID + random.random()) / GRID * height, (cell % GRID + random.random()) / GRID * width
+    size = log_uniform(random, 0.06, 0.8) if shape is shapes.line else log_uniform(random, 0.02, 0.6)
+    if shape in (shapes.cloud, shapes.cut, shapes.dots):
+        size = max(size, 0.08)
+    stretch = log_uniform(random, 0.4, 2.5) ** 0.5
+    rows = int(np.clip(size * height * stretch, 4, height))
+    columns = int(np.clip(size * width / stretch, 4, width))
+    top, left = int(np.clip(y - rows / 2, 0, height - rows)), int(np.clip(x - columns / 2, 0, width - columns))
+    return Site(image, others, top, left, rows, columns, max(float(image.std()), 12.0))
+
+
+def _interest(image: Array) -> NDArray[np.float64]:
+    """How likely a defect is in each cell: away from the border's colour, and where there is detail; sums to 1."""
+    small = cv2.resize(image, (GRID, GRID), interpolation=cv2.INTER_AREA).reshape(GRID, GRID, -1)
+    smooth = cv2.blur(small, (3, 3)).reshape(small.shape)
+    detail = cv2.blur(np.abs(small - smooth).max(2), (3, 3))
+    interest = np.abs(small - border_colour(small)).max(2) + 2 * detail
+    interest = np.minimum(interest, np.quantile(interest, 0.9)).astype(np.float64)
+    interest = interest / (interest.mean() + 1e-3) + 0.15
+    return np.asarray(interest / interest.sum(), np.float64)
+
+
+def _drawn(table: Sequence[tuple[T, float]], random: Random) -> T:
+    weights = np.array([weight for _, weight in table], np.float64)
+    return table[int(random.choice(len(table), p=weights / weights.sum()))][0]
