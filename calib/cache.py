@@ -33,8 +33,8 @@ def cache_text(
 
 def parse_cache(text: str) -> tuple[str, dict[str, float]]:
     """(first line, tensor -> scale). Raises InputError naming the first line that is not of the format."""
-    lines = text.splitlines()
-    if not lines or not re.fullmatch(r"TRT-\d+-\w+", lines[0]):
+    lines = text.removesuffix("\n").split("\n")
+    if not re.fullmatch(r"TRT-\d+-\w+", lines[0]):
         raise InputError(
             "this is no calibration cache", "its first line is not TRT-<version>-<algorithm>", "write it anew"
         )

@@ -26,7 +26,7 @@ def command(  # one parameter for each option
     bundle: Annotated[Path, typer.Argument(help="NAME.edge, as edge-export wrote it")],
     data: Annotated[Path, typer.Option(help="folder of normal images (MVTec layout or plain)")],
     frames: Annotated[str, typer.Option(help="how many frames set the ranges: a number, or all")] = "auto",
-    method: Annotated[str, typer.Option(help="entropy, percentile, minmax or mse")] = "entropy",
+    method: Annotated[str, typer.Option(help="mse, entropy, percentile or minmax")] = "mse",
     target: Annotated[str, typer.Option(help="tensorrt, cpu, or both with a comma")] = "tensorrt,cpu",
     false_alarm_rate: Annotated[float | None, typer.Option(help="stated rate; default: that of fp32")] = None,
     max_flips: Annotated[float, typer.Option(help="largest fraction of decisions that may move")] = DEFAULTS.flipped,

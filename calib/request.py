@@ -42,7 +42,7 @@ class Request:
     data: Path
     frames: int | None = None
     use_all: bool = False
-    method: Method = "entropy"
+    method: Method = "mse"
     targets: tuple[str, ...] = TARGETS
     rate: float | None = None
     limits: GateLimits = field(default_factory=GateLimits)

@@ -17,6 +17,7 @@ Method = Literal["entropy", "percentile", "minmax", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 BINS = 4096  # over [-limit, limit]
+SMALLEST_EXPONENT = -60  # values below 2**-60 count as zero: their scale would overflow
 PERCENTILE = 99.99
 CLIPS = np.linspace(0.3, 1.0, 71)
 
@@ -54,7 +55,7 @@ class TensorStatistics:
     def _grow(self, peak: float) -> None:
         if peak <= self.limit:
             return
-        wanted = 2.0 ** math.ceil(math.log2(peak))
+        wanted = 2.0 ** max(math.ceil(math.log2(peak)), SMALLEST_EXPONENT)
         if self.limit == 0.0:
             self.limit = wanted
         while self.limit < wanted:
