@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 MAX_WORD_BYTES = 65_536
 MAX_PICTURE_BYTES = 256 << 20
+NO_PART, MARKED = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One fresh frame was scored. `trigger`: the part that it answers, or -1. `left_out`: frames never looked at."""
+    """One fresh frame was scored. `trigger`: the part that it answers, NO_PART, or MARKED (a kept frame, not a fresh one).
+
+    `left_out`: frames never looked at so far.
+    """
 
     sequence: int
     captured_at_s: float
@@ -139,8 +143,11 @@ def decode_word(packet: bytes) -> Word:
 
 
 def send_word(link: socket.socket, word: Word) -> None:
-    """Send one word. Raises OSError when the other side is gone."""
-    link.send(encode_word(word))
+    """Send one word. Raises EOFError when the other side is gone."""
+    try:
+        link.send(encode_word(word))
+    except OSError as error:
+        raise EOFError(str(error)) from error
 
 
 def receive_words(link: socket.socket) -> list[Word]:

@@ -98,6 +98,7 @@ class Learning:
             raise InputError(f"cannot learn from {frames} frames", "a fit needs 2 at least", "ask for some hundred")
         self.frames, self.false_alarm_rate = frames, false_alarm_rate
         self.scores: list[float] = []
+        self.marked: list[float] = []  # frames that were marked as false alarms: normal too
 
     @property
     def is_complete(self) -> bool:
@@ -122,6 +123,6 @@ class Learning:
             variant=ready.variant,
             camera=ready.camera,
             learned_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            threshold=fit_threshold(self.scores, self.false_alarm_rate),
-            normal_scores=score_statistics(self.scores),
+            threshold=fit_threshold(self.scores + self.marked, self.false_alarm_rate),
+            normal_scores=score_statistics(self.scores + self.marked),
         )

@@ -6,6 +6,7 @@ at any moment and nothing but sight is lost. It writes nothing to disk and never
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import signal
 import socket
@@ -23,6 +24,8 @@ from edge.camera.grabber import Grabber
 from edge.camera.open import is_live
 from edge.camera.settings import CameraSettings
 from edge.channel import (
+    MARKED,
+    NO_PART,
     Alive,
     Blind,
     Ended,
@@ -43,6 +46,7 @@ from edge.errors import EdgeError, EngineFault, InputError
 from edge.evidence import Sight
 from edge.golden import check_golden
 from edge.health import HealthKind, HealthLimits, HealthMonitor, fingerprint_of
+from edge.images import list_images, read_image
 from edge.installed import state_folder, trusted_bundle
 from edge.judge import FaultKind, FaultSource
 from edge.learned import Limit, limit_of
@@ -102,6 +106,7 @@ class Pipeline:
         self._is_live = is_live(config.camera.url, settings)
         self._health = _health_monitor(self._bundle, config.health)
         self._say(_ready(self._bundle, self._engine, self._grabber, self._limit))
+        self._score_marked()
 
     def turn(self) -> bool:
         """Handle commands and one frame; False when there is nothing more to do."""
@@ -128,6 +133,14 @@ class Pipeline:
         for part in ("_grabber", "_engine"):
             if hasattr(self, part):
                 getattr(self, part).close()
+
+    def _score_marked(self) -> None:
+        folder = self._spec.marked
+        if folder is None or not any(folder.glob("*.png")):
+            return
+        for path in list_images(folder):
+            scores = self._engine.infer(preprocess(read_image(path), self._prep))
+            self._say(Scored(0, time.monotonic(), scores.score, scores.masked_error, MARKED, 0, {}))
 
     def _open_engine(self) -> None:
         config = self._spec.config.engine
@@ -209,7 +222,7 @@ class Pipeline:
     def _trigger_for(self, frame: Frame) -> int:
         if self._waiting and frame.captured_at_s >= self._waiting[0].since_s:
             return self._waiting.popleft().trigger
-        return -1
+        return NO_PART
 
     def _remember(self, sight: Sight) -> None:
         self._scored += 1
@@ -234,7 +247,7 @@ class Pipeline:
         self._open_engine()
 
     def _blind(self, source: FaultSource, kind: FaultKind, reason: str) -> None:
-        trigger = self._waiting.popleft().trigger if self._waiting else -1
+        trigger = self._waiting.popleft().trigger if self._waiting else NO_PART
         self._say(Blind(source.name, kind.name, reason, trigger))
 
     def _say(self, word: Word) -> None:
@@ -279,7 +292,8 @@ def run(spec: PipelineSpec, words: socket.socket, pictures: socket.socket) -> in
     except EOFError:
         return 0  # the station is gone, and so are we
     except EdgeError as error:
-        send_word(words, Failed(pipeline.doing.name, KINDS[pipeline.doing].name, str(error), error.exit_code))
+        with contextlib.suppress(EOFError):
+            send_word(words, Failed(pipeline.doing.name, KINDS[pipeline.doing].name, str(error), error.exit_code))
         return error.exit_code
     finally:
         pipeline.close()

@@ -17,6 +17,7 @@ from edge.alarm import Alarm
 from edge.announcer import Announcer, Seen
 from edge.camera.address import redacted
 from edge.channel import (
+    MARKED,
     Alive,
     Blind,
     Ended,
@@ -100,7 +101,9 @@ class Station:
         self._judge = new_judge(config, self.parts.store)
         self._announcer = Announcer(self.parts.outputs, self.parts.writer, self.parts.sinks, config.version)
         self._announcer.last_fault = self.parts.store.last_number(FAULT)
-        self.supervisor = Supervisor(PipelineSpec(config=config, frames=self._duty.frames), config.supervisor)
+        marked = config.events.folder / "normal" if self._duty.learning else None
+        spec = PipelineSpec(config=config, frames=self._duty.frames, marked=marked)
+        self.supervisor = Supervisor(spec, config.supervisor)
         self._watchdog = Watchdog(Notifier(), config.supervisor.fault_patience_s)
         self.ready: Ready | None = None
         self._seen = Seen()
@@ -192,6 +195,11 @@ class Station:
         self._note = f"threshold {ready.threshold:.6g} {ready.threshold_source}"
 
     def _scored(self, word: Scored, now_s: float) -> None:
+        learning = self._duty.learning
+        if word.trigger == MARKED:
+            if learning is not None:
+                learning.marked.append(word.score)
+            return
         key = (self.supervisor.restarts, word.sequence)
         if not self._judge.is_fresh(key, word.captured_at_s, now_s):
             self._counters.late_frames += 1
@@ -337,7 +345,7 @@ class Station:
             return
         try:
             send_word(process.words, word)
-        except OSError:
+        except EOFError:
             return  # it has just died; the next turn hears that
 
     def _act(self, events: list[Event], now_s: float) -> None:

@@ -69,12 +69,14 @@ class JsonLines:
         self._out = out or sys.stdout
         self._verdict: Verdict | None = None
         self._said_s = float("-inf")
+        self._unsaid: StationStatus | None = None
 
     def publish(self, status: StationStatus) -> None:
         """See edge.sinks.Sink."""
         if status.verdict is self._verdict and status.at_s - self._said_s < JSON_PERIOD_S:
+            self._unsaid = status
             return
-        self._verdict, self._said_s = status.verdict, status.at_s
+        self._verdict, self._said_s, self._unsaid = status.verdict, status.at_s, None
         self._say({"type": "status", **as_json(status)})
 
     def event(self, record: EventRecord, change: str) -> None:
@@ -82,7 +84,10 @@ class JsonLines:
         self._say({"type": "event", "change": change, **asdict(record)})
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Say the last status, if it was not said yet."""
+        if self._unsaid is not None:
+            self._say({"type": "status", **as_json(self._unsaid)})
+            self._unsaid = None
 
     def _say(self, values: dict[str, object]) -> None:
         self._out.write(json.dumps(values) + "\n")
