@@ -122,7 +122,9 @@ class Flasher:
                     self.progress(file.tell(), parcel.size)
 
     def _staged(self, parcel: Parcel) -> int:
-        return int(self._edge_install("staged", "--sha256", parcel.sha256).output)
+        """How much has arrived before; asked of the shell, which answers faster than a program that has to start."""
+        part = f"{self.root}/staging/{parcel.sha256}.part"
+        return int(self.remote.checked(["sh", "-c", 'stat -c %s "$1" 2>/dev/null || echo 0', "sh", part]).output)
 
     def _logged(self, action: str, *options: str) -> None:
         """An action whose failure shows the end of the station's log."""

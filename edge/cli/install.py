@@ -8,18 +8,16 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.bundle import open_bundle
 from edge.cli.base import main_of
-from edge.config import load_config
 from edge.install import staging
-from edge.install.installer import Installer, check_current
 from edge.install.layout import DEFAULT_KEY, DEFAULT_ROOT, Layout
-from edge.install.station import CommandStation, default_prepare, default_probe, default_restart, split_command
-from edge.signature import load_public_key
+
+if TYPE_CHECKING:
+    from edge.install.installer import Installer
 
 DEFAULT_CONFIG = Path("/etc/edge/station.toml")
 
@@ -39,12 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Releases on this station: install, status, rollback, check. edge-flash calls it over ssh.",
 )
-
-
-@app.command()
-def staged(sha256: Sha256, root: Root = DEFAULT_ROOT) -> None:
-    """Print how many bytes of a bundle have arrived."""
-    print(staging.staged_bytes(Layout(root), sha256))
+# Each command imports what it needs itself: a copy over ssh should not wait for numpy and OpenCV.
 
 
 @app.command()
@@ -117,6 +110,9 @@ def status(
 @app.command()
 def check(root: Root = DEFAULT_ROOT, key: Key = DEFAULT_KEY) -> None:
     """Check the current release: folder, signature, counter, every member. Runs before every start of the station."""
+    from edge.install.installer import check_current
+    from edge.signature import load_public_key
+
     print(f"{check_current(Layout(root), load_public_key(key))} is whole and signed")
 
 
@@ -133,6 +129,7 @@ def self_test_command(
     precision: Annotated[str, typer.Option(help="precision, or auto")] = "auto",
 ) -> None:
     """Open the bundle as the station will, and score its golden frames."""
+    from edge.bundle import open_bundle
     from edge.install.selftest import self_test
 
     print(self_test(open_bundle(bundle), precision, backend, _say), flush=True)
@@ -164,6 +161,11 @@ class _Wishes:
 
 
 def _installer(root: Path, key: Path, wishes: _Wishes, keep: int = 3) -> Installer:
+    from edge.config import load_config
+    from edge.install.installer import Installer
+    from edge.install.station import CommandStation, default_prepare, default_probe, default_restart, split_command
+    from edge.signature import load_public_key
+
     engine = load_config(wishes.config if wishes.config.exists() else None, {}).engine
     station = CommandStation(
         prepare_commands=default_prepare(engine.backend, engine.precision),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from edge.doctor import board as boards
 from edge.doctor import software
@@ -21,9 +22,9 @@ def examine(machine: Machine, root: str, key: str) -> Report:
     board = boards.detect(machine)
     memory, available, swap = boards.memory(machine)
     disk, free = boards.disk(machine, root)
-    engines = list(_engines(machine, board.l4t is not None))
-    findings = [boards.jetpack(board), *engines, software.signatures(machine), software.opencv(machine)]
-    findings += [software.gstreamer(machine), memory, disk, boards.cameras(machine), boards.serial_ports(machine)]
+    tried = _trials(machine, board.l4t is not None)
+    findings = [boards.jetpack(board), *tried]
+    findings += [memory, disk, boards.cameras(machine), boards.serial_ports(machine)]
     findings += [boards.gpio(machine, board), boards.power_mode(machine, board)]
     findings += [boards.pinned_key(machine, key), boards.service(machine)]
     return Report(
@@ -33,7 +34,7 @@ def examine(machine: Machine, root: str, key: str) -> Report:
         board=board.model,
         l4t=board.l4t,
         jetpack=board.jetpack,
-        backends=[name for name in BACKENDS if _runs(name, engines)],
+        backends=[name for name in BACKENDS if _runs(name, tried)],
         disk_free_bytes=free,
         memory_available_bytes=available,
         swap_free_bytes=swap,
@@ -51,13 +52,21 @@ def lines_of(report: Report) -> Iterator[str]:
     yield f"{count} gap{'' if count == 1 else 's'}; back ends that run here: {', '.join(report.backends) or 'none'}"
 
 
-def _engines(machine: Machine, on_jetson: bool) -> Iterator[Finding]:
-    yield software.tensorrt(machine, on_jetson)
-    yield software.pycuda(machine, on_jetson)
-    yield software.onnxruntime(machine)
-    yield software.openvino(machine)
+def _trials(machine: Machine, on_jetson: bool) -> list[Finding]:
+    """The trial runs, at once: each is a process of its own."""
+    trials: list[Callable[[], Finding]] = [
+        lambda: software.tensorrt(machine, on_jetson),
+        lambda: software.pycuda(machine, on_jetson),
+        lambda: software.onnxruntime(machine),
+        lambda: software.openvino(machine),
+        lambda: software.signatures(machine),
+        lambda: software.opencv(machine),
+        lambda: software.gstreamer(machine),
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda trial: trial(), trials))
 
 
-def _runs(backend: str, engines: list[Finding]) -> bool:
-    working = {f.topic for f in engines if f.level == "ok"}
+def _runs(backend: str, tried: list[Finding]) -> bool:
+    working = {f.topic for f in tried if f.level == "ok"}
     return backend in working and (backend != "tensorrt" or "pycuda" in working)

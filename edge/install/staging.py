@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from edge.bundle import MAX_BUNDLE_BYTES
 from edge.errors import CheckFailed, InputError
 from edge.install.layout import Layout
 
+MAX_BYTES = 2 << 30  # edge.bundle.MAX_BUNDLE_BYTES, without importing all that reads bundles
 CHUNK_BYTES = 1 << 20
 RESERVE_BYTES = 8 << 20  # stays free for the log, the state and the link
 
@@ -35,8 +35,8 @@ def receive(layout: Layout, sha256: str, size: int, stream: BinaryIO) -> None:
     Raises InputError if the disk has no room or the stream ends early (what came is kept for the next try), CheckFailed
     if the whole has another hash (the part is thrown away).
     """
-    if not 0 < size <= MAX_BUNDLE_BYTES:
-        raise InputError("bundle is too large", f"{size} bytes, limit {MAX_BUNDLE_BYTES}", "export a smaller model")
+    if not 0 < size <= MAX_BYTES:
+        raise InputError("bundle is too large", f"{size} bytes, limit {MAX_BYTES}", "export a smaller model")
     path = part_path(layout, sha256)
     present = staged_bytes(layout, sha256)
     _check_room(layout, size - present)
