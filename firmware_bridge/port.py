@@ -7,6 +7,7 @@ import glob
 import grp
 import os
 import stat
+import sys
 import time
 from contextlib import suppress
 from typing import Any, Protocol
@@ -77,6 +78,9 @@ class SerialPort:
             self._drain(drain_s)
         with suppress(*_LOST):
             self._serial.close()
+        log = getattr(getattr(self._serial, "formatter", None), "output", None)
+        if log not in (None, sys.stderr, sys.stdout):
+            log.close()  # NOTE: pyserial leaves the file of spy://?file= open
 
     def _drain(self, drain_s: float) -> None:
         """NOTE: tcdrain and close wait for ever behind a peer that holds CTS; this waits a bounded time."""
