@@ -35,6 +35,12 @@ def write_curves(folder: Path, points: Sequence[Point]) -> None:
         _draw(folder / "losses.png", points)
 
 
+def read_curves(folder: Path) -> list[Point]:
+    """What write_curves wrote as losses.csv."""
+    with (folder / "losses.csv").open(newline="") as file:
+        return [Point(r["phase"], int(r["epoch"]), r["name"], float(r["value"])) for r in csv.DictReader(file)]
+
+
 def _draw(file: Path, points: Sequence[Point]) -> None:
     from matplotlib.figure import Figure
 

@@ -96,19 +96,23 @@ class Loop:
 
     def run(self) -> Outcome:
         """Train to the plan's end or until interrupted. Raises CheckFailed when a loss is no longer a number."""
-        phases = self.method.phases
-        while self.progress.phase < len(phases):
-            if not self._phase_over(phases) and not self._epoch(phases[self.progress.phase]):
-                self._save(self)
-                return "interrupted"
-            if self._phase_over(phases):
-                p = self.progress
+        phases, p = self.method.phases, self.progress
+        while True:
+            if not self._phase_over(phases):
+                if not self._epoch(phases[p.phase]):
+                    self._save(self)
+                    return "interrupted"
+                self._save_sometimes()
+            elif p.phase + 1 < len(phases):
                 p.phase, p.epoch, p.step, p.phase_seconds = p.phase + 1, 0, 0, 0.0
-            elif time.monotonic() - self._saved_at > self.save_every_s:
+            else:  # the last phase's counters stay, so that a longer plan goes on from here
                 self._save(self)
-                self._saved_at = time.monotonic()
-        self._save(self)
-        return "finished"
+                return "finished"
+
+    def _save_sometimes(self) -> None:
+        if time.monotonic() - self._saved_at > self.save_every_s:
+            self._save(self)
+            self._saved_at = time.monotonic()
 
     def state(self) -> dict[str, Any]:
         """Everything that resuming needs, as plain containers and tensors."""

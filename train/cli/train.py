@@ -53,7 +53,7 @@ def command(
     false_alarm_rate: Annotated[float, typer.Option(help="Of the threshold that is fitted at the end.")] = 0.01,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.", min=0)] = 0,
-) -> int:
+) -> None:
     """Train on normal images. Ctrl-C stops at the next step and saves; --resume goes on."""
     if epochs is not None and minutes is not None:
         raise UsageError("both --epochs and --minutes", "they say two different things", "give one")
@@ -88,7 +88,8 @@ def command(
             outcome, loop = ready.train(fabric, false_alarm_rate, bar.show, lambda: bool(asked))
         if fabric.is_global_zero:
             _tell(ready, loop, outcome, time.monotonic() - started)
-        return 0 if outcome == "finished" else 130
+        if outcome == "interrupted":
+            raise typer.Exit(130)
     finally:
         close_fabric()
 

@@ -1,0 +1,224 @@
+"""The product's own method: an attention network trained on hard synthetic anomalies, and how far features are off.
+
+The idea is the two-stage attention paper's attention loss (hard augmentation, no GAN): a network marks what was
+changed. Here the changes are richer, the network also says what was done and redraws the normal image, and the score
+adds the distance of its features from those of normal images, which finds defects that no synthetic one resembles.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from train.augment.hard import KINDS
+from train.gradcam import mask_from_cam, normalised as peak_normalised
+from train.method import (
+    Batch,
+    Explanation,
+    MethodConfig,
+    Minimise,
+    Option,
+    Phase,
+    Scoring,
+    frames_from_images,
+    images_from_frames,
+)
+from train.models.attention_batch import examples_of, tensors_of, varied
+from train.models.attention_loss import losses
+from train.models.attention_net import CONTRAST, STRIDE, AttentionNet, Seen, normalised
+from train.models.attention_normal import Distance, Moments, ReferenceDistance, Scales, enlarged
+from train.models.blocks import snapshot
+from train.scoring import masked_error, squared_error
+
+PARTS = 3  # of the score: attention logit, distance of the middle and of the deep features
+WARM_UP = 0.1  # share of the training in which the learning rate rises
+
+
+class AttentionScorer(nn.Module):
+    """The scoring graph: three maps in their normal deviations, weighted, added, smoothed; the score is the peak."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: AttentionNet, distances: list[nn.Module], scales: Scales, weights: Tensor) -> None:
+        super().__init__()
+        self.network, self.middle, self.deep = network, *distances
+        mean, deviation = scales.mean_and_deviation()
+        share = weights.to(deviation) / deviation
+        self.register_buffer("scale", share[None, :, None, None])
+        self.register_buffer("shift", (share * mean).sum()[None, None, None])
+
+    def forward(self, frame: Tensor) -> Scoring:
+        """uint8 [N, H, W, C] -> (score [N], masked_error [N], heatmap [N, H/4, W/4]), all >= 0."""
+        x = images_from_frames(frame)
+        seen = self.network(normalised(x))
+        odd = (self.parts(seen) * self.scale).sum(1, keepdim=True) - self.shift
+        smooth = F.avg_pool2d(F.softplus(odd), 3, 1, 1, count_include_pad=False)
+        error = squared_error(F.avg_pool2d(normalised(x), 4), seen.redrawn)
+        heatmap = enlarged(smooth, (frame.shape[1] // 4, frame.shape[2] // 4))
+        return smooth.amax((1, 2, 3)), masked_error(error, self._mask(seen)), heatmap[:, 0]
+
+    def parts(self, seen: Seen) -> Tensor:
+        """The maps that are added, [N, 3, H/8, W/8]."""
+        size = (seen.logits.shape[2], seen.logits.shape[3])
+        middle, deep = self.middle(seen.middle), self.deep(seen.deep)
+        return torch.cat([seen.logits, enlarged(middle, size), enlarged(deep, size)], 1)
+
+    def explain(self, frame: Tensor) -> Explanation:
+        """The redrawn normal image and the attention map."""
+        x = images_from_frames(frame)
+        seen = self.network(normalised(x))
+        size = (frame.shape[1], frame.shape[2])
+        redrawn = enlarged(seen.redrawn, size) / CONTRAST + x.mean((2, 3), keepdim=True)
+        return Explanation(frames_from_images(redrawn), enlarged(self._mask(seen), size)[:, 0])
+
+    def _mask(self, seen: Seen) -> Tensor:
+        """The attention, its peak 1, at the redrawn image's size, [N, 1, H/4, W/4]."""
+        size = (seen.redrawn.shape[2], seen.redrawn.shape[3])
+        return mask_from_cam(peak_normalised(torch.sigmoid(seen.logits)), size)
+
+
+class Attention:
+    """The method: networks, losses and scorers. See train.method.Method."""
+
+    OPTIONS: ClassVar[dict[str, Option]] = {
+        "learning_rate": 3e-3,
+        "weight_decay": 0.02,
+        "coarse": 0.3,
+        "image": 0.3,
+        "kinds": 0.3,
+        "redraw": 0.3,
+        "attention_part": 1.0,  # weights in the score
+        "middle_part": 1.0,
+        "deep_part": 1.0,
+        "bfloat16": True,  # on processors that have it: training takes less than half the time
+    }
+
+    def __init__(self, config: MethodConfig) -> None:
+        self.config = config
+        self.network = AttentionNet(config.channels, config.base_width, (config.height, config.width), KINDS)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = snapshot(self.network)
+        self.moments = nn.ModuleList(Moments(4 * config.base_width) for _ in range(2))
+        self.scales, self.steps = Scales(PARTS), Steps()
+        self.networks = nn.ModuleDict(
+            {
+                "network": self.network,
+                "average": self.average,
+                "moments": self.moments,
+                "scales": self.scales,
+                "steps": self.steps,
+            }
+        )
+        self._optimiser: Optimizer | None = None
+        self._scoring: AttentionScorer | None = None
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Train the network; then look at normal images: their features' Gaussians, then the maps' scales."""
+        return Phase("attention", 0.92), Phase("features", 0.04), Phase("scales", 0.04)
+
+    def optimisers(self) -> dict[str, Optimizer]:
+        """AdamW; no weight decay on biases and batch norm."""
+        parameters = list(self.network.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.config.number("weight_decay")},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self._optimiser = torch.optim.AdamW(groups, lr=self.config.number("learning_rate"), betas=(0.9, 0.99))
+        return {"network": self._optimiser}
+
+    def step(self, phase: str, batch: Batch, minimise: Minimise) -> dict[str, float]:
+        """One training step, or one look at normal images."""
+        if phase == "attention":
+            return self._train(batch, minimise)
+        self.average.eval()
+        with torch.no_grad(), torch.autocast(batch.frames.device.type, enabled=False):
+            images = varied(batch.frames, [int(s) for s in batch.noise.integers(2**31, len(batch.frames))], 0.5)
+            if phase == "features":
+                seen = self.average(normalised(images))
+                self.moments[0].add(seen.middle)  # type: ignore[operator]
+                self.moments[1].add(seen.deep)  # type: ignore[operator]
+            else:
+                self._scoring = self._scoring or self._scorer([Distance(m) for m in self._gaussians()])
+                self.scales.add(self._scoring.parts(self.average(normalised(images))))
+        return {}
+
+    def _train(self, batch: Batch, minimise: Minimise) -> dict[str, float]:
+        device = batch.frames.device
+        images, truth = tensors_of(examples_of(batch), device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._uses_bfloat16(device)):
+            seen = self.network(images)
+        parts = losses(seen, truth)
+        weights = {"map": 1.0, **{name: self.config.number(name) for name in ("coarse", "image", "kinds", "redraw")}}
+        total = torch.stack([weights[name] * loss for name, loss in parts.items()]).sum()
+        self._schedule(batch.progress)
+        minimise("network", total)
+        self.steps.count += 1
+        follow(self.average, self.network, min(0.998, float((self.steps.count + 1) / (self.steps.count + 10))))
+        return {name: float(loss.detach()) for name, loss in parts.items()}
+
+    def _schedule(self, progress: float) -> None:
+        """One cycle over the phase: a linear rise, then half a cosine down to a hundredth."""
+        assert self._optimiser is not None
+        rate = self.config.number("learning_rate") * one_cycle(progress)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+
+    def _uses_bfloat16(self, device: torch.device) -> bool:
+        return device.type == "cpu" and self.config.flag("bfloat16") and torch.cpu._is_avx512_bf16_supported()
+
+    def validate(self, phase: str, frames: Tensor) -> float:
+        """Mean over images of the averaged network's mean attention, 0..1: what it marks on normal images."""
+        with torch.autocast(frames.device.type, enabled=False):
+            seen: Seen = self.average(normalised(images_from_frames(frames)))
+        return float(torch.sigmoid(seen.logits).mean())
+
+    def scorer(self) -> nn.Module:
+        """See train.method.Method."""
+        return self._scorer([Distance(m) for m in self._gaussians()])
+
+    def reference_scorer(self) -> nn.Module:
+        """See train.method.Method; distances from the inverse covariances."""
+        return self._scorer([ReferenceDistance(m) for m in self._gaussians()])
+
+    def _scorer(self, distances: list[nn.Module]) -> AttentionScorer:
+        names = ("attention_part", "middle_part", "deep_part")
+        weights = torch.tensor([self.config.number(name) for name in names])
+        scorer = AttentionScorer(snapshot(self.average), distances, self.scales, weights)
+        return scorer.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload, no-any-return]
+
+    def _gaussians(self) -> list[Moments]:
+        return [cast(Moments, moments) for moments in self.moments]
+
+
+class Steps(nn.Module):
+    """How many steps the averaged network has followed; saved with it."""
+
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+
+def one_cycle(progress: float) -> float:
+    """Learning rate factor at `progress` 0..1 of the training."""
+    if progress < WARM_UP:
+        return 0.02 + 0.98 * progress / WARM_UP
+    rest = (min(progress, 1.0) - WARM_UP) / (1 - WARM_UP)
+    return 0.01 + 0.99 * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * rest))))
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move all weights and running statistics of `average` by 1 - `decay` of the way to `network`'s."""
+    for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if slow.is_floating_point():
+            slow.lerp_(fast, 1 - decay)
+        else:
+            slow.copy_(fast)

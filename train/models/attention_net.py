@@ -1,0 +1,114 @@
+"""The attention network: a light residual U-Net that says where an image is not normal, and redraws it as normal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from train.models.blocks import BatchNorm2d
+
+STRIDE = 8  # image pixels per cell of the attention map, along each axis
+MULTIPLE = 32  # the image's sides are multiples of it
+CONTRAST = 2.5  # gain after the mean is removed; brings usual images to a deviation of about 1
+RARE = -3.0  # the attention logits' first bias: defects are rare
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network makes of images [N, C, H, W].
+
+    `logits` [N, 1, H/8, W/8] and `coarse` [N, 1, H/16, W/16], positive where anomalous; `kinds` [N, K, H/8, W/8], class
+    scores of what was done to the image; `redrawn` [N, C, H/4, W/4], the normal image, normalised like the input;
+    `middle` [N, 4w, H/16, W/16] and `deep` [N, 4w, H/32, W/32], features that describe a place and its surroundings.
+    """
+
+    logits: Tensor
+    coarse: Tensor
+    kinds: Tensor
+    redrawn: Tensor
+    middle: Tensor
+    deep: Tensor
+
+
+class AttentionNet(nn.Module):
+    """Widths w, 2w, 4w, 4w at strides 4, 8, 16, 32, back up to stride 8 by sums; plain convolutions."""
+
+    place: Tensor
+
+    def __init__(self, channels: int, base_width: int, size: tuple[int, int], kinds: int) -> None:
+        super().__init__()
+        w = base_width
+        self.stem = _conv(channels, w, 8, 4, 2)
+        self.fine = _conv(w, w)
+        self.level8 = nn.Sequential(Residual(w + 2, 2 * w, 2), Residual(2 * w, 2 * w))
+        self.level16 = nn.Sequential(Residual(2 * w, 4 * w, 2), Residual(4 * w, 4 * w))
+        self.level32 = nn.Sequential(Residual(4 * w, 4 * w, 2), Residual(4 * w, 4 * w))
+        self.side16, self.up16 = nn.Conv2d(4 * w, 4 * w, 1), _conv(4 * w, 4 * w)
+        self.narrow, self.side8 = nn.Conv2d(4 * w, 2 * w, 1), nn.Conv2d(2 * w, 2 * w, 1)
+        self.up8 = nn.Sequential(_conv(2 * w, 2 * w), _conv(2 * w, 2 * w))
+        self.attention, self.coarse = nn.Conv2d(2 * w, 1, 1), nn.Conv2d(4 * w, 1, 1)
+        self.kinds, self.redraw = nn.Conv2d(2 * w, kinds, 1), nn.Conv2d(2 * w, 4 * channels, 1)
+        for head in (self.attention, self.coarse):
+            nn.init.constant_(head.bias, RARE)  # type: ignore[arg-type]
+        self.register_buffer("place", _place(size[0] // 4, size[1] // 4), persistent=False)
+
+    def forward(self, x: Tensor) -> Seen:
+        """[N, C, H, W] from `normalised` -> Seen."""
+        x = self.stem(x)
+        x = x + self.fine(x)
+        place = self.place.to(x.dtype).expand(x.shape[0], -1, -1, -1)
+        level8 = self.level8(torch.cat([x, place], 1))
+        level16 = self.level16(level8)
+        deep = self.level32(level16)
+        middle = self.up16(_doubled(deep) + self.side16(level16))
+        fine = self.up8(_doubled(self.narrow(middle)) + self.side8(level8))
+        redrawn = F.pixel_shuffle(self.redraw(fine), 2)
+        return Seen(self.attention(fine), self.coarse(middle), self.kinds(fine), redrawn, middle, deep)
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with batch norm and a shortcut; ReLU after the sum."""
+
+    def __init__(self, channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = _conv(channels, out_channels, stride=stride)
+        self.second = nn.Sequential(
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), BatchNorm2d(out_channels)
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels, out_channels, 1, stride, bias=False), BatchNorm2d(out_channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, O, H/stride, W/stride]."""
+        return F.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+def normalised(images: Tensor) -> Tensor:
+    """[N, C, H, W] in -1..1, minus each channel's mean over the picture, times CONTRAST.
+
+    So the scores do not hang on how bright or how tinted the light is. Contrast is left alone: dividing by it would
+    make a small part on a plain ground look different from a large one.
+    """
+    return (images - images.mean((2, 3), keepdim=True)) * CONTRAST
+
+
+def _conv(channels: int, out_channels: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(channels, out_channels, kernel, stride, padding, bias=False)
+    return nn.Sequential(conv, BatchNorm2d(out_channels), nn.ReLU())
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def _place(height: int, width: int) -> Tensor:
+    """Where a cell lies, [1, 2, height, width] in -1..1: parts in a fixture look the same at the same place."""
+    y = torch.linspace(-1, 1, height)[:, None].expand(height, width)
+    x = torch.linspace(-1, 1, width)[None].expand(height, width)
+    return torch.stack([y, x])[None]

@@ -1,0 +1,119 @@
+"""What normal features look like: one Gaussian over all places of all normal images, and the distance from it.
+
+The distance of PaDiM (Defard et al., 2021), but with features that learned to see synthetic defects, and without a
+Gaussian per place, so that parts need no fixture and the graph stays small.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+RIDGE = 0.1  # added to the covariance, relative to its mean eigenvalue: keeps rounding of the features harmless
+
+
+class Moments(nn.Module):
+    """Running count, sum and second moments of feature vectors, float64, over all processes."""
+
+    count: Tensor
+    total: Tensor
+    outer: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("total", torch.zeros(channels, dtype=torch.float64))
+        self.register_buffer("outer", torch.zeros(channels, channels, dtype=torch.float64))
+
+    def add(self, features: Tensor) -> None:
+        """Take in features [N, C, h, w]."""
+        rows = features.detach().permute(0, 2, 3, 1).flatten(0, 2).double()
+        for buffer, part in (
+            (self.count, torch.tensor(len(rows), dtype=torch.float64, device=rows.device)),
+            (self.total, rows.sum(0)),
+            (self.outer, rows.T @ rows),
+        ):
+            if dist.is_available() and dist.is_initialized():
+                dist.all_reduce(part)
+            buffer += part
+
+    def gaussian(self) -> tuple[Tensor, Tensor]:
+        """Mean [C] and regularised covariance [C, C], float64; standard normal if nothing was taken in."""
+        channels = len(self.total)
+        if self.count == 0:
+            return torch.zeros_like(self.total), torch.eye(channels, dtype=torch.float64, device=self.total.device)
+        mean = self.total / self.count
+        covariance = self.outer / self.count - torch.outer(mean, mean)
+        ridge = RIDGE * covariance.diagonal().mean().clamp(min=1e-12)
+        return mean, covariance + ridge * torch.eye(channels, dtype=torch.float64, device=mean.device)
+
+
+class Distance(nn.Module):
+    """Mahalanobis distance over sqrt(C), as one 1x1 convolution: about 1 where features are normal.
+
+    `forward(features [N, C, h, w]) -> [N, 1, h, w]`.
+    """
+
+    def __init__(self, moments: Moments) -> None:
+        super().__init__()
+        mean, covariance = moments.gaussian()
+        channels = len(mean)
+        eye = torch.eye(channels, dtype=torch.float64, device=mean.device)
+        whiten = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), eye, upper=False) / channels**0.5
+        self.whiten = nn.Conv2d(channels, channels, 1)
+        self.whiten.load_state_dict({"weight": whiten.float()[:, :, None, None], "bias": (-whiten @ mean).float()})
+        self.whiten.to(mean.device).requires_grad_(False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        return torch.sqrt((self.whiten(features) ** 2).sum(1, keepdim=True) + 1e-12)
+
+
+class ReferenceDistance(nn.Module):
+    """The same from the inverse covariance, in float64."""
+
+    def __init__(self, moments: Moments) -> None:
+        super().__init__()
+        mean, covariance = moments.gaussian()
+        self.register_buffer("mean", mean)
+        self.register_buffer("precision", torch.linalg.inv(covariance) / len(mean))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See Distance."""
+        mean, precision = self.get_buffer("mean"), self.get_buffer("precision")
+        centred = features.double() - mean[None, :, None, None]
+        squared = torch.einsum("nchw,cd,ndhw->nhw", centred, precision, centred)
+        return squared.clamp(min=0).sqrt().float()[:, None]
+
+
+class Scales(nn.Module):
+    """Mean and deviation of each of P maps over normal images, so that maps of different kinds can be added."""
+
+    sums: Tensor
+
+    def __init__(self, parts: int) -> None:
+        super().__init__()
+        self.register_buffer("sums", torch.zeros(3, parts, dtype=torch.float64))
+
+    def add(self, maps: Tensor) -> None:
+        """Take in maps [N, P, h, w]."""
+        values = maps.detach().transpose(0, 1).flatten(1).double()
+        part = torch.stack([torch.full_like(values[:, 0], values.shape[1]), values.sum(1), (values**2).sum(1)])
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(part)
+        self.sums += part
+
+    def mean_and_deviation(self) -> tuple[Tensor, Tensor]:
+        """float32 [P] each; 0 and 1 if nothing was taken in."""
+        count, total, squares = self.sums
+        if count[0] == 0:
+            return torch.zeros_like(total).float(), torch.ones_like(total).float()
+        mean = total / count
+        return mean.float(), (squares / count - mean**2).clamp(min=1e-8).sqrt().float()
+
+
+def enlarged(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear to `size`."""
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
