@@ -70,9 +70,9 @@ class Editor:
 
     def replace(self, old: list[NodeProto], new: list[NodeProto]) -> None:
         """Put `new` where the last of `old` stood and take all of `old` out."""
-        nodes = self.nodes
-        where = max(i for i, n in enumerate(nodes) if any(n is o for o in old))
-        kept = [(i, n) for i, n in enumerate(nodes) if not any(n is o for o in old)]
+        nodes, gone = self.nodes, {o.output[0] for o in old}
+        where = max(i for i, n in enumerate(nodes) if n.output[0] in gone)
+        kept = [(i, n) for i, n in enumerate(nodes) if n.output[0] not in gone]
         before, after = [n for i, n in kept if i < where], [n for i, n in kept if i > where]
         self.model.graph.ClearField("node")
         self.model.graph.node.extend([*before, *new, *after])

@@ -40,12 +40,12 @@ def damage(frame: Frames, kind: int) -> Frames:
     y, x = int(random.integers(0, height - side_y)), int(random.integers(0, width - side_x))
     rows, columns = slice(y, y + side_y), slice(x, x + side_x)
     part = frame[rows, columns]
-    changed = frame.copy()
+    changed: Frames = np.array(frame)
     changed[rows, columns] = (
         lambda: part // 4,
         lambda: _scratched(part),
-        lambda: cv2.blur(part, (9, 9)).reshape(part.shape),
-        lambda: np.clip(part + random.normal(0, 40, part.shape), 0, 255).astype(np.uint8),
+        lambda: np.asarray(cv2.blur(part, (9, 9)), np.uint8).reshape(part.shape),
+        lambda: np.asarray(np.clip(part + random.normal(0, 40, part.shape), 0, 255), np.uint8),
         lambda: np.roll(frame, (side_y, side_x), (0, 1))[rows, columns],
         lambda: 255 - part,
     )[kind % 6]()
