@@ -11,14 +11,14 @@ Exit codes: 0 done, 2 usage, 3 bad input, 4 a test failed, 5 a device is missing
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import click
 import typer
 
 from firmware_bridge.address import parse_port
@@ -55,7 +55,7 @@ def watch_command(
 ) -> None:
     """Print every message of the station in plain words."""
     if ack and listen:
-        raise click.UsageError("--ack speaks and --listen never does: choose one")
+        raise typer.BadParameter("--ack speaks and --listen never does: choose one")
     with _field(url, wire, listen=listen) as field:
         watch(field, WatchOptions(as_json, count, seconds, listen, ack, changes), _say)
 
@@ -117,21 +117,15 @@ def decode_command(
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; errors print as one line."""
     try:
-        code = app(args=arguments, standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
+        app(args=arguments)
+        return 0
+    except SystemExit as leaving:  # typer's own end: 0, 2 once it has told what was typed wrongly, 130 on Ctrl-C
+        return leaving.code if isinstance(leaving.code, int) else 1
     except BridgeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return _nobody_reads()
 
 
 def main() -> None:
@@ -163,9 +157,9 @@ _LIMITS = {"acknowledge": 0xFFFFFFFF, "shelve": 0xFFFF, "trigger": 0xFFFFFFFF, "
 
 def _command(what: str, number: int) -> Command:
     if what not in _COMMANDS:
-        raise click.UsageError(f"{what!r} is no command: choose {', '.join(_COMMANDS)}")
+        raise typer.BadParameter(f"{what!r} is no command: choose {', '.join(_COMMANDS)}")
     if number > _LIMITS[what]:
-        raise click.UsageError(f"{what} takes a number up to {_LIMITS[what]}")
+        raise typer.BadParameter(f"{what} takes a number up to {_LIMITS[what]}")
     return _COMMANDS[what](number)
 
 
@@ -179,14 +173,11 @@ def _bytes_of(source: str) -> bytes:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
-
-
-def _nobody_reads() -> int:
-    """`| head` has seen enough. NOTE: Python would complain again when it flushes stdout at exit."""
-    devnull: Any = open("/dev/null", "w")  # noqa: SIM115
-    sys.stdout = devnull
-    return 0
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from error
 
 
 if __name__ == "__main__":

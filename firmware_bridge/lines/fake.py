@@ -99,7 +99,7 @@ class FakeInput:
 
     def __init__(self, address: LineAddress) -> None:
         self._address, self._wire, self._open = address, wire(address.line), True
-        self._active, self._seen = self._is_active(), self._wire.rises
+        self._seen = self._count()
 
     def read(self) -> bool:
         """See InputLine."""
