@@ -20,7 +20,10 @@ GATES = {"Sigmoid", "HardSigmoid", "Tanh", "Softmax", "Erf"}
 COMPARISONS = {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where", "Sign"}
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 # What lies between a convolution and its gate or head.
-ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Relu", "LeakyRelu", "PRelu", "Clip", "BatchNormalization", "Reshape"} | {"DepthToSpace"}
+ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Relu", "LeakyRelu", "PRelu", "Clip", "BatchNormalization"} | {
+    "Reshape",
+    "DepthToSpace",
+}
 # Operators that ONNX Runtime carries out on uint8, so that a chain of them never goes back to float.
 PASSING = {"Relu", "LeakyRelu", "MaxPool", "Concat", "Resize", "Add"}
 # Operators that only move values: their input and output share one scale.
