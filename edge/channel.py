@@ -41,7 +41,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One fresh frame was scored. `trigger`: the part that it answers, NO_PART, or MARKED (a kept frame, not a fresh one).
+    """One fresh frame was scored. `trigger`: the part that it answers, or NO_PART; MARKED: it is a kept frame.
 
     `left_out`: frames never looked at so far.
     """

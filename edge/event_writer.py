@@ -24,7 +24,7 @@ from edge.judge import FaultKind
 MAX_WAITING = 10_000
 MAX_WAITING_PICTURES = 32
 RETRY_S = 0.5
-CHECK_S = 1.0
+CHECK_S = 0.4
 LAST_CHANCE_S = 5.0
 GONE_NOTE = "pictures left out: the disk is full or too slow"
 

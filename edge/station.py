@@ -10,10 +10,9 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from edge.alarm import Alarm
 from edge.announcer import Announcer, Seen
 from edge.camera.address import redacted
 from edge.channel import (
@@ -45,42 +44,20 @@ from edge.commands import (
     WantPictures,
 )
 from edge.config import StationConfig
-from edge.decision import DecisionRules, Vote
-from edge.errors import EdgeError
 from edge.event_writer import free_bytes
-from edge.events import ALARM, FAULT, EventStore
-from edge.judge import Event, Fault, FaultKind, FaultSource, Judge, Verdict
-from edge.learned import Learning
+from edge.events import FAULT
+from edge.judge import Event, Fault, FaultKind, FaultSource, Verdict
 from edge.parts_waiting import PartsWaiting
 from edge.pipeline_spec import PipelineSpec
 from edge.snapshot import Around, Counters, Identity, output_state, station_status
 from edge.station_parts import StationParts
+from edge.station_setup import Duty, PipelineFailed, decision_rules, new_judge
 from edge.status import LivePicture, OutputState, StationStatus
 from edge.supervisor import PipelineProcess, Supervisor
 from edge.systemd import Notifier, Watchdog
 
 TICK_S = 0.02
 PUBLISH_S = 0.2
-
-
-class PipelineFailed(EdgeError):
-    """The pipeline could not start; its own message and exit code."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message, "", "")
-        self.exit_code = exit_code
-
-    def __str__(self) -> str:
-        return self.what
-
-
-@dataclass(frozen=True, slots=True)
-class Duty:
-    """How long the station runs and what for. None: for ever. `learning`: refit the threshold instead of judging."""
-
-    frames: int | None = None
-    seconds: float | None = None
-    learning: Learning | None = None
 
 
 class Station:
@@ -391,18 +368,3 @@ class Station:
         if self._reader is not None:
             self._reader.join(5.0)
         self.lost_events = self.parts.close()
-
-
-def decision_rules(config: StationConfig, threshold: float, spread: float) -> DecisionRules:
-    """The rules of the configuration with the threshold in use. Triggered parts are judged by their one frame."""
-    d = config.decision
-    if d.mode == "triggered":
-        return DecisionRules(threshold, spread, k=1, n=1, deadband=0.0)
-    return DecisionRules(threshold, spread, d.k, d.n, d.deadband, d.on_delay_s, d.off_delay_s)
-
-
-def new_judge(config: StationConfig, store: EventStore) -> Judge:
-    """A judge that goes on where the store ends: numbers, and a latched alarm that nobody has acknowledged yet."""
-    latched = config.alarm.latch != "off" and store.has_unacknowledged()
-    alarm = Alarm(config.alarm.rules(), store.last_number(ALARM), unacknowledged=latched)
-    return Judge(Vote(decision_rules(config, float("inf"), 0.0)), alarm, config.decision.max_age_s)

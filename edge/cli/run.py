@@ -15,7 +15,8 @@ from edge.config import StationConfig, load_config
 from edge.errors import UsageError
 from edge.installed import bundle_path, state_folder
 from edge.learned import Learning, save_learned
-from edge.station import Duty, Station
+from edge.station import Station
+from edge.station_setup import Duty
 
 
 def command(

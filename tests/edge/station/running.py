@@ -45,8 +45,17 @@ class Running:
     def __init__(self, *arguments: object) -> None:
         self.started_s = time.monotonic()
         self.process = subprocess.Popen(
-            [str(EDGE_RUN), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self.arguments(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+
+    def arguments(self, arguments: tuple[object, ...]) -> list[str]:
+        """The whole command line."""
+        return [str(EDGE_RUN), *map(str, arguments)]
+
+    @property
+    def has_child(self) -> bool:
+        """Whether a pipeline runs now."""
+        return bool(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())
 
     @property
     def child(self) -> int:
