@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-ONLY_NORMALS = ("sagan", "the folder holds only normal images")
-WITH_KNOWN = ("sagan", "known anomalies are few, and this method needs none")
+ONLY_NORMALS = ("attention", "the folder holds only normal images, and it makes its own anomalies to learn from")
+WITH_KNOWN = ("attention", "it learns from known anomalies, however few, beside those that it makes itself")
 
 
 def choose(known: int) -> tuple[str, str]:

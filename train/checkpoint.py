@@ -77,7 +77,7 @@ class Run:
     @property
     def parameters(self) -> int:
         """Number of trainable values in all networks, each counted once."""
-        return sum(p.numel() for p in self.method.networks.parameters())
+        return sum(p.numel() for p in self.method.networks.parameters() if p.requires_grad)
 
     def scorer(self) -> nn.Module:
         """The scoring graph (see train.method.Method.scorer)."""

@@ -177,13 +177,13 @@ class Loop:
         noise = Noise(seed, fabric.global_rank, fabric.world_size, fabric.device)
         frames = augmented(self.frames.take(self._mine(chosen)).to(fabric.device), self.plan.augment, noise)
         if self.known is None:
-            return Batch(frames, noise)
+            return Batch(frames, noise, progress=self._progress())
         count = len(self.known.frames)
         draws = torch.randint(count, (self.batch_size,), generator=_generator(seed, "known"))
         mine = self._mine(draws)
         known = augmented(self.known.frames[mine].to(fabric.device), self.plan.augment, noise)
         masks = self.known.masks[mine].to(fabric.device)
-        return Batch(frames, noise, known, masks)
+        return Batch(frames, noise, known, masks, self._progress())
 
     def _mine(self, chosen: Tensor) -> list[int]:
         share = self.batch_size // self.fabric.world_size
@@ -217,6 +217,15 @@ class Loop:
         if self.plan.epochs is not None:
             return self.progress.epoch >= epochs_of(phases, self.plan.epochs)[self.progress.phase]
         return self.progress.epoch > 0 and self._time_is_up()
+
+    def _progress(self) -> float:
+        """Share of the present phase that is over, 0..1."""
+        p, phases = self.progress, self.method.phases
+        if self.plan.epochs is not None:
+            return min(1.0, (p.epoch + p.step / self.steps_per_epoch) / epochs_of(phases, self.plan.epochs)[p.phase])
+        assert self.plan.minutes is not None
+        share = phases[p.phase].share / sum(phase.share for phase in phases)
+        return min(1.0, p.phase_seconds / (60 * self.plan.minutes * share))
 
     def _time_is_up(self) -> bool:
         if self.plan.minutes is None:

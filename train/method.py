@@ -53,13 +53,14 @@ class Batch:
     `frames`: uint8 [N, H, W, C], normal. `known`: uint8 [N, H, W, C], known anomalies drawn anew for each step, as many
     as normals, so that the classes are balanced; None if the run has none. `known_masks`: uint8 [N, H, W] with
     0 normal, 1 anomalous, UNKNOWN where no mask was given. `noise`: random numbers of this step, the same ones however
-    many processes share the step.
+    many processes share the step. `progress`: share of this phase's epochs or minutes that is over, 0..1.
     """
 
     frames: Tensor
     noise: Noise
     known: Tensor | None = None
     known_masks: Tensor | None = None
+    progress: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ class Row:
     """One method. `preset` are option values that make this row differ from others of the same class.
     `needs_known`, `uses_known`: it cannot, or need not, do without known anomalies. `multiple`: the image's sides must
     be divisible by it. `no_export`: why it cannot be a scoring graph; empty if it can. `pretrained`: it takes
-    `--pretrained`, and the class has `load_pretrained(state: dict[str, Tensor]) -> None`.
+    `--pretrained`, and the class has `load_pretrained(state: dict[str, Tensor]) -> None`. `image_size` (side),
+    `base_width`, `batch_size` and `minutes` (None: a number of epochs) are what edge-train takes where nothing is said.
     """
 
     target: str
@@ -26,12 +27,26 @@ class Row:
     uses_known: bool = False
     pretrained: bool = False
     multiple: int = 16
+    image_size: int = 128
+    base_width: int = 32
+    batch_size: int = 16
+    minutes: float | None = None
     no_export: str = ""
 
 
 METHODS: dict[str, Row] = {
     "sagan": Row("train.models.sagan:Sagan", "SAGAN: skip-attention GAN with depth-wise separable convolutions"),
     "sagan-plain": Row("train.models.sagan:Sagan", "SAGAN with plain convolutions", {"separable": False}),
+    "attention": Row(
+        "train.models.attention:Attention",
+        "attention network trained on hard synthetic anomalies, with feature distances: the default",
+        uses_known=True,
+        multiple=32,
+        image_size=256,
+        base_width=24,
+        batch_size=8,
+        minutes=20.0,
+    ),
 }
 
 

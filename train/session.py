@@ -109,6 +109,11 @@ class Session:
         return fit_threshold(scores, false_alarm_rate)
 
 
+def model_for(model: str, known: Path | None) -> str:
+    """`model`, or what "auto" means for these known anomalies. Raises InputError if `known` holds no image."""
+    return auto.choose(len(list_known(known)) if known else 0)[0] if model == "auto" else model
+
+
 def start(request: Request) -> Session:
     """Check everything, read the data, build the networks. Writes nothing.
 

@@ -26,7 +26,7 @@ from train.augmentation import kinds_of
 from train.loop import Loop, Plan, epochs_of
 from train.loop import Progress as State
 from train.method import Option
-from train.methods import METHODS
+from train.methods import METHODS, row_of
 from train.processes import close_fabric, open_fabric
 from train.session import Colour, Request, Session
 
@@ -37,13 +37,15 @@ def command(
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     data: Annotated[Path | None, typer.Option(help="MVTec layout, or a plain folder of normal images.")] = None,
     model: Annotated[str, typer.Option(help="auto, or one of: " + ", ".join(METHODS))] = "auto",
-    image_size: Annotated[str, typer.Option(help="Side in pixels, or HEIGHTxWIDTH.")] = "128",
-    width: Annotated[int, typer.Option(help="Channels of the first layer; 64 = the papers.", min=2)] = 32,
+    image_size: Annotated[
+        str | None, typer.Option(help="Side in pixels, or HEIGHTxWIDTH; default: the model's.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of the first layer; default: the model's.", min=2)] = None,
     colour: Annotated[str, typer.Option(help="auto, grey or bgr.")] = "auto",
     region: Annotated[str | None, typer.Option(help="Region of interest in the picture: X,Y,WIDTH,HEIGHT.")] = None,
-    epochs: Annotated[int | None, typer.Option(help=f"Default {DEFAULT_EPOCHS}.", min=1)] = None,
+    epochs: Annotated[int | None, typer.Option(help=f"Default {DEFAULT_EPOCHS}, or minutes.", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes instead.", min=0.001)] = None,
-    batch_size: Annotated[int, typer.Option(help="Over all processes.", min=2)] = 16,
+    batch_size: Annotated[int | None, typer.Option(help="Over all processes; default: the model's.", min=2)] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same run.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     known_anomalies: Annotated[Path | None, typer.Option(help="Folder of known anomalies, masks in masks/.")] = None,
@@ -65,15 +67,18 @@ def command(
         if resume:
             ready = session.resume(out, epochs, minutes, count)
         else:
-            plan = Plan(batch_size, seed, epochs or (None if minutes else DEFAULT_EPOCHS), minutes, kinds_of(augment))
+            row = row_of(session.model_for(model, known_anomalies))
+            minutes = minutes if epochs or minutes else row.minutes
+            epochs = None if minutes else epochs or DEFAULT_EPOCHS
+            plan = Plan(batch_size or row.batch_size, seed, epochs, minutes, kinds_of(augment))
             ready = session.start(
                 Request(
                     model=model,
                     data=_given(data),
                     out=out,
                     plan=plan,
-                    size=_size(image_size),
-                    base_width=width,
+                    size=_size(image_size or str(row.image_size)),
+                    base_width=width or row.base_width,
                     colour=_colour(colour),
                     region=_region(region),
                     known=known_anomalies,
@@ -103,7 +108,7 @@ def _tell(ready: Session, loop: Loop, outcome: str, seconds: float) -> None:
         where = f"epoch {p.epochs_done + 1}, step {p.step}"
         stage("train", seconds, f"stopped at {where}, saved in {out}", f"edge-train --out {out} --resume")
         return
-    parameters = sum(t.numel() for t in ready.method.networks.parameters())
+    parameters = sum(t.numel() for t in ready.method.networks.parameters() if t.requires_grad)
     threshold = ready.record.threshold
     fitted = "no threshold" if threshold is None else f"threshold {threshold.value:.4g} ({threshold.fit})"
     result = f"{ready.record.method}, {p.epochs_done} epochs, {parameters / 1e6:.2f} M parameters, {fitted}, {out}"

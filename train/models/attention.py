@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from train.augment.hard import KINDS
-from train.gradcam import mask_from_cam, normalised as peak_normalised
+from train.gradcam import mask_from_cam
+from train.gradcam import normalised as peak_normalised
 from train.method import (
     Batch,
     Explanation,
@@ -29,7 +30,7 @@ from train.method import (
 )
 from train.models.attention_batch import examples_of, tensors_of, varied
 from train.models.attention_loss import losses
-from train.models.attention_net import CONTRAST, STRIDE, AttentionNet, Seen, normalised
+from train.models.attention_net import CONTRAST, AttentionNet, Seen, normalised
 from train.models.attention_normal import Distance, Moments, ReferenceDistance, Scales, enlarged
 from train.models.blocks import snapshot
 from train.scoring import masked_error, squared_error

@@ -16,7 +16,7 @@ from train.augment.hard import with_defects
 from train.augment.normal import moved, relit
 from train.method import UNKNOWN, Batch
 from train.models.attention_loss import Truth
-from train.models.attention_net import STRIDE, normalised
+from train.models.attention_net import CONTRAST, STRIDE, normalised
 
 Array = NDArray[np.float32]
 THREADS = 2
@@ -61,7 +61,7 @@ def varied(frames: Tensor, seeds: Sequence[int], strength: float) -> Tensor:
 def tensors_of(examples: Sequence[Example], device: torch.device) -> tuple[Tensor, Truth]:
     """Normalised images [N, C, H, W] in channels-last memory, and the truth."""
     images = _images([e.image for e in examples], device)
-    normal = _images([e.normal for e in examples], device) - images.mean((2, 3), keepdim=True)
+    normal = (_images([e.normal for e in examples], device) - images.mean((2, 3), keepdim=True)) * CONTRAST
     mask = torch.from_numpy(np.stack([e.mask for e in examples]))[:, None].to(device)
     known = (mask != UNKNOWN).float()
     kind = torch.from_numpy(np.stack([e.kind[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] for e in examples]))
@@ -70,7 +70,7 @@ def tensors_of(examples: Sequence[Example], device: torch.device) -> tuple[Tenso
         known=known,
         anomalous=torch.tensor([float(e.anomalous) for e in examples], device=device),
         kind=kind.long().to(device),
-        normal=F.avg_pool2d(normalised(normal), 4),
+        normal=F.avg_pool2d(normal, 4),
         redrawable=torch.tensor([float(e.redrawable) for e in examples], device=device),
     )
 
@@ -85,10 +85,8 @@ def _pair(frames: Sequence[NDArray[np.uint8]], index: int, seed: int) -> tuple[E
     normal = moved(frames[index].astype(np.float32), random)
     defective = with_defects(normal, frames, random)
     clean, bad = relit([normal, defective.image], random)
-    if random.random() < 0.5:  # another light for the normal copy: light alone must not tell the two apart
-        clean_alone = relit([normal], random)[0]
-    else:
-        clean_alone = clean
+    # often another light for the normal copy: light alone must not tell the two apart
+    clean_alone = relit([normal], random)[0] if random.random() < 0.5 else clean
     none = np.zeros_like(defective.mask)
     return (
         Example(clean_alone, clean_alone, none, none.astype(np.uint8), False),
