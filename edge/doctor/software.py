@@ -51,6 +51,7 @@ built_with = "GStreamer: YES" in " ".join(cv2.getBuildInformation().split())
 print(cv2.__version__, "with" if built_with else "without", "GStreamer")
 """
 GST_TRIAL = ("gst-launch-1.0", "-q", "videotestsrc", "num-buffers=2", "!", "videoconvert", "!", "fakesink")
+INSTALLED_VENV = "/opt/edge/venv/pyvenv.cfg"
 SYSTEM_TENSORRT = ("/usr/bin/python3", "-c", "import tensorrt; print(tensorrt.__version__)")
 SYSTEM_PYTHON = ("/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
 
@@ -143,5 +144,4 @@ def _hidden_tensorrt(machine: Machine) -> Finding:
 
 
 def _venv_of(machine: Machine) -> str | None:
-    path = f"{sys.prefix}/pyvenv.cfg"
-    return path if machine.read(path) is not None else next(iter(machine.paths("/opt/*/venv/pyvenv.cfg")), None)
+    return next((p for p in (f"{sys.prefix}/pyvenv.cfg", INSTALLED_VENV) if machine.read(p) is not None), None)

@@ -193,9 +193,8 @@ def test_several_hosts_one_first_then_the_rest(desk_of, tmp_path, sshd) -> None:
     desk = desk_of(tmp_path / "station")
     hosts = tmp_path / "hosts"
     hosts.write_text(f"# line 1\n{sshd.target}\n\n{sshd.target.split('@')[0]}@localhost\n")
-    (sshd.folder / "known_hosts").open("a").write(
-        f"[localhost]:{sshd.port} {(sshd.folder / 'host_key.pub').read_text()}"
-    )
+    known = sshd.folder / "known_hosts"
+    known.write_text(f"{known.read_text()}[localhost]:{sshd.port} {(sshd.folder / 'host_key.pub').read_text()}")
     bundle = make_bundle(tmp_path / "b.edge", keys=desk.keys)
     code, said = desk.flash("--hosts", hosts, bundle)
     assert code == 0, said
