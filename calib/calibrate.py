@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from calib.evaluate import Court, Frame, Outputs, Progress, median_times_ms, run_graph
+from calib.evaluate import Court, Frame, Progress, median_times_ms, run_graph
 from calib.frames import CalibrationFrames, Frames, choose_frames, require_familiar
 from calib.graph import Graph, multiply_accumulates, named_model
 from calib.plan import Plan, is_depthwise, make_plan
@@ -20,6 +20,7 @@ from edge.bundle import Bundle
 from edge.engine.choose import cache_folder
 from edge.errors import CheckFailed, InputError
 from edge.gate import failures
+from edge.golden import Outputs
 from edge.manifest import GateResult, Threshold
 from edge.threshold import frames_needed
 
@@ -188,7 +189,7 @@ def _costs(bench: Bench, builder: _Builder, name: str) -> tuple[LayerCost, ...]:
     indices = np.unique(np.linspace(0, count - 1, min(PROBE_FRAMES, count)).astype(int))
     frames = [bench.court.frames[int(i)] for i in indices]
     source = bench.reference
-    reference = Outputs(source.scores[indices], source.masked_errors[indices], source.heatmaps[indices])
+    reference = Outputs(source.score[indices], source.masked_error[indices], source.heatmap[indices])
     path = cache_folder() / f"sensitivity-{name}-{bench.identity.sha256[:32]}.json"
     convs = builder.plan(()).convs
     return cached_costs(path, lambda: layer_costs(builder, convs, frames, reference, bench.progress))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,25 +12,13 @@ from numpy.typing import NDArray
 
 from edge.engine.onnxruntime import OnnxGraph
 from edge.gate import Decided, GateLimits, judge
+from edge.golden import Outputs, run_frames
 from edge.manifest import GateResult, Threshold
 from edge.threshold import fit_threshold
 
 Frame = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]  # (what is done, how many are, of how many)
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Outputs of one graph for n frames: `scores` [n], `masked_errors` [n], `heatmaps` [n, h, w], all float32."""
-
-    scores: Floats
-    masked_errors: Floats
-    heatmaps: Floats
-
-    def part(self, start: int, stop: int | None = None) -> Outputs:
-        """The outputs of frames start..stop."""
-        return Outputs(self.scores[start:stop], self.masked_errors[start:stop], self.heatmaps[start:stop])
 
 
 @dataclass(frozen=True)
@@ -45,14 +33,14 @@ class Court:
 
     def threshold(self, outputs: Outputs) -> Threshold:
         """Threshold fitted on the held-out normal frames for the stated rate."""
-        return fit_threshold(outputs.scores[: self.held_out], self.rate)
+        return fit_threshold(outputs.score[: self.held_out], self.rate)
 
     def verdict(self, reference: Outputs, outputs: Outputs) -> GateResult:
         """The gate's result, each graph judged by its own threshold."""
         return judge(self._decided(reference), self._decided(outputs), self.limits, self.labels)
 
     def _decided(self, outputs: Outputs) -> Decided:
-        return Decided(outputs.scores, outputs.heatmaps, self.threshold(outputs).value)
+        return Decided(outputs.score, outputs.heatmap, self.threshold(outputs).value)
 
 
 def run_graph(
@@ -68,17 +56,15 @@ def run_graph(
     """
     graph = OnnxGraph(model.SerializeToString(), name, threads=threads)
     try:
-        scored = []
-        for done, frame in enumerate(frames, 1):
-            scored.append(graph.infer(frame))
-            progress(done, len(frames))
+        return run_frames(graph, _reported(frames, progress))
     finally:
         graph.close()
-    return Outputs(
-        np.array([s.score for s in scored], np.float32),
-        np.array([s.masked_error for s in scored], np.float32),
-        np.stack([s.heatmap for s in scored]),
-    )
+
+
+def _reported(frames: Sequence[Frame], progress: Callable[[int, int], None]) -> Iterator[Frame]:
+    for done, frame in enumerate(frames, 1):
+        yield frame
+        progress(done, len(frames))
 
 
 def median_times_ms(
@@ -103,7 +89,7 @@ def damage(reference: Outputs, outputs: Outputs) -> float:
 
     A shift that all frames share is followed by the threshold and harms nobody.
     """
-    change = outputs.scores.astype(np.float64) - reference.scores
-    low, high = np.quantile(reference.scores, (0.25, 0.75))
+    change = outputs.score.astype(np.float64) - reference.score
+    low, high = np.quantile(reference.score, (0.25, 0.75))
     spread = float(high - low) or 1.0
     return float(np.sqrt(np.mean((change - np.median(change)) ** 2))) / spread

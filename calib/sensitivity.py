@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from calib.evaluate import Frame, Outputs, Progress, damage
+from calib.evaluate import Frame, Progress, damage
 from edge.errors import CheckFailed
 from edge.files import write_atomic
+from edge.golden import Outputs
 from edge.manifest import GateResult
 
 PROBE_FRAMES = 24

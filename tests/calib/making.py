@@ -113,17 +113,17 @@ def make_bundle(
     low, middle, high = np.quantile([f.mean() for f in frames], (0.005, 0.5, 0.995))
     brightness = (float(low), float(middle), float(high))
     golden = {
-        "golden/fp32-score.npy": array_bytes(outputs.scores[:3]),
-        "golden/fp32-masked_error.npy": array_bytes(outputs.masked_errors[:3]),
-        "golden/fp32-heatmap.npy": array_bytes(outputs.heatmaps[:3]),
+        "golden/fp32-score.npy": array_bytes(outputs.score[:3]),
+        "golden/fp32-masked_error.npy": array_bytes(outputs.masked_error[:3]),
+        "golden/fp32-heatmap.npy": array_bytes(outputs.heatmap[:3]),
     }
     names = dict(zip(("score", "masked_error", "heatmap"), golden, strict=True))
     variant = Variant(
         precision="fp32",
         dialect="plain",
         graph="graphs/fp32.onnx",
-        threshold=fit_threshold(outputs.scores, rate),
-        normal_scores=score_statistics(outputs.scores),
+        threshold=fit_threshold(outputs.score, rate),
+        normal_scores=score_statistics(outputs.score),
         golden=Golden(**names, relative_tolerance=1e-3),
     )
     manifest = Manifest(
@@ -134,7 +134,7 @@ def make_bundle(
         preprocessing=spec,
         training_data=fingerprint(data, normal),
         normal_images=ImageStatistics(brightness=brightness, contrast=(1, 2, 3), sharpness=(1, 2, 3)),
-        heatmap_shape=tuple(outputs.heatmaps.shape[1:]),
+        heatmap_shape=tuple(outputs.heatmap.shape[1:]),
         opset=17,
         golden_frames="golden/frames.npy",
         variants={"fp32": variant},

@@ -46,10 +46,10 @@ def written(graph: Graph, collected, dialect: QdqDialect, exclude: Collection[st
 def test_scores_stay_close_to_fp32(graph: Graph, collected, frames: list[np.ndarray], dialect: QdqDialect) -> None:
     before = run_graph(graph.model, "fp32", frames, threads=1)
     after = run_graph(written(graph, collected, dialect), dialect, frames, threads=1)
-    assert np.abs(after.scores / before.scores - 1.0).max() < 0.05
-    assert np.abs(after.heatmaps - before.heatmaps).max() < 0.2 * before.heatmaps.max()
-    assert rank_correlation(before.scores, after.scores) > 0.95
-    assert not np.array_equal(before.scores, after.scores)
+    assert np.abs(after.score / before.score - 1.0).max() < 0.05
+    assert np.abs(after.heatmap - before.heatmap).max() < 0.2 * before.heatmap.max()
+    assert rank_correlation(before.score, after.score) > 0.95
+    assert not np.array_equal(before.score, after.score)
 
 
 def test_tensorrt_reads_symmetric_int8_and_float_biases_only(graph: Graph, collected) -> None:
@@ -99,7 +99,7 @@ def test_excluding_everything_gives_fp32_back(
 ) -> None:
     model = written(graph, collected, dialect, exclude=make_plan(graph, dialect).convs)
     before = run_graph(graph.model, "fp32", frames[:3], threads=1)
-    assert np.array_equal(before.scores, run_graph(model, "none", frames[:3], threads=1).scores)
+    assert np.array_equal(before.score, run_graph(model, "none", frames[:3], threads=1).score)
 
 
 def test_the_original_graph_is_left_alone(graph: Graph, collected) -> None:

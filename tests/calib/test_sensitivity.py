@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calib.evaluate import Frame, Outputs, damage
+from calib.evaluate import Frame, damage
 from calib.sensitivity import LayerCost, cached_costs, layer_costs, smallest_exclusion
 from edge.errors import CheckFailed
 from edge.gate import Decided, judge
+from edge.golden import Outputs
 from edge.manifest import GateResult
 
 SCORES = np.random.default_rng(0).normal(size=50).astype(np.float32)
