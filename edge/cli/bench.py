@@ -105,9 +105,8 @@ def _compared(bundle: Bundle, times: Times, threads: int) -> dict[str, Any]:
     first = next(iter(times))
     spec = bundle.manifest.preprocessing
     rows = {name: summary(t) | {"ratio": round(ratio(t, times[first]), 3)} for name, t in times.items()}
-    table = Table(
-        title=f"{bundle.path.name}, {spec.width}x{spec.height}, {threads or usable_cpus()} threads, ms; speed: times {first}"
-    )
+    where = f"{bundle.path.name}, {spec.width}x{spec.height}, {threads or usable_cpus()} threads"
+    table = Table(title=f"{where}, ms; speed in times {first}")
     for head in ("engine", "p50", "p90", "p99", "max", "speed"):
         table.add_column(head, justify="left" if head == "engine" else "right")
     for name, row in rows.items():
