@@ -78,8 +78,8 @@ def noisy(image: Image) -> Image:
 
 
 def blurred(image: Image) -> Image:
-    """Out of focus by a Gaussian of four pixels of the camera's picture, for a picture about 256 pixels wide."""
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), 4.0 * image.shape[1] / 256), np.uint8)
+    """Out of focus by a Gaussian of four pixels of the camera's picture, for a picture whose longer side is 256."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 4.0 * max(image.shape[:2]) / 256), np.uint8)
 
 
 FAULTS: dict[str, Callable[[Image], Image]] = {
