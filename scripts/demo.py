@@ -1,22 +1,17 @@
 """The whole line on one machine: pictures, training, export, INT8, a station on a camera clip, alarms on a serial port.
 
 `make demo` runs this. It prints every command before it runs it, so that each can be typed by hand; nothing here does
-what a command does not. The serial cable is a pair of pseudo-terminals that the kernel makes.
+what a command does not. The serial port is a pseudo-terminal that the kernel makes.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import pty
-import select
 import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import time
-import tty
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -40,7 +35,7 @@ def main() -> int:
         _run("edge-calibrate", out / "bolt.edge", "--data", data, "--frames", "all")
         if (data / "test").is_dir():
             _run("edge-eval", out / "bolt.edge", "--data", data, "--html", out / "report.html")
-        _station(out / "bolt.edge", clip, out / "events")
+        _station(out / "bolt.edge", clip, out)
     except subprocess.CalledProcessError as failed:
         return failed.returncode
     print(f"\nthe demo took {time.monotonic() - started_s:.0f} s; open {out / 'report.html'} in a browser")
@@ -76,29 +71,25 @@ def _folder_as_camera(data: Path, camera: Path) -> Path:
     return camera
 
 
-def _station(bundle: Path, clip: Path, events: Path) -> None:
-    """edge-run writes to one end of the cable while edge-bridge reads the other."""
-    ends = [pty.openpty() for _ in range(2)]
-    for master, slave in ends:
-        tty.setraw(slave)
-        os.set_blocking(master, False)
-    station_port, plc_port = (os.ttyname(slave) for _, slave in ends)
-    threading.Thread(target=_cable, args=(ends[0][0], ends[1][0]), daemon=True).start()
-    print(f"\n$ edge-bridge watch {plc_port} &", flush=True)
-    watcher = subprocess.Popen([str(BIN / "edge-bridge"), "watch", plc_port, "--ack"])
+def _station(bundle: Path, clip: Path, out: Path) -> None:
+    """edge-bridge makes the serial port and plays the PLC; edge-run writes to it."""
+    port = out / "wire"
+    print(f"\n$ edge-bridge watch pty://{port} --changes --ack &", flush=True)
+    watcher = subprocess.Popen([str(BIN / "edge-bridge"), "watch", f"pty://{port}", "--changes", "--ack"])
     try:
-        _run("edge-run", "--bundle", bundle, "--camera", clip, "--serial", station_port, "--events", events)
-        time.sleep(1)  # let the last frames cross the cable
+        _wait_for(port)
+        _run("edge-run", "--bundle", bundle, "--camera", clip, "--serial", port, "--events", out / "events")
     finally:
         watcher.terminate()
         watcher.wait(10)
 
 
-def _cable(left: int, right: int) -> None:
-    """Copy bytes both ways between two pty masters, for ever."""
-    while True:
-        for source in select.select([left, right], [], [])[0]:
-            os.write(right if source == left else left, os.read(source, 4096))
+def _wait_for(port: Path, timeout_s: float = 20.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not port.exists():
+        if time.monotonic() > deadline_s:
+            raise SystemExit(f"edge-bridge did not make {port} within {timeout_s:.0f} s")
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":
