@@ -35,6 +35,7 @@ QUEUE_LIMIT, INBOX_LIMIT = 256, 64
 DOWN_AFTER_S, FRAME_GAP_S = 3.0, 0.05
 READ_HOLDING, READ_INPUT, WRITE_ONE, WRITE_MANY = 3, 4, 6, 16
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, SLAVE_BUSY = 1, 2, 3, 6
+LONGEST_FRAME = 256
 NOTHING, ALARM, CLEARED, RESULT = range(4)
 
 
@@ -136,7 +137,7 @@ class ModbusSlave:
             self.counters.bad["not ours or broken"] += 1
             self._buffer = b""
         self._last_byte_at = self._now
-        self._buffer = (self._buffer + data)[-2 * self._library.framer.MAX_SIZE :]
+        self._buffer = (self._buffer + data)[-2 * LONGEST_FRAME :]
         found = self._find_request()
         if found is not None:
             self._buffer = b""
