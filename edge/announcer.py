@@ -100,7 +100,7 @@ class Announcer:
                 id=f"A{event.occurrence}",
                 kind=ALARM,
                 number=event.occurrence,
-                began_at=time.time(),
+                began_at=_wall(event.at_s),
                 score=state.score,
                 masked_error=seen.masked_error,
                 threshold=state.threshold,
@@ -142,7 +142,7 @@ class Announcer:
                 id=f"F{self.last_fault}",
                 kind=FAULT,
                 number=self.last_fault,
-                began_at=time.time(),
+                began_at=_wall(event.at_s),
                 source=source.value,
                 reason=f"{event.fault.kind.value}: {event.fault.reason}",
                 threshold=state.threshold,
@@ -185,3 +185,8 @@ class Announcer:
     def _tell_sinks(self, record: EventRecord, change: str) -> None:
         for sink in self._sinks:
             sink.event(record, change)
+
+
+def _wall(at_s: float) -> float:
+    """Unix time of a monotonic moment."""
+    return time.time() - (time.monotonic() - at_s)

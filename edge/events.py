@@ -90,6 +90,8 @@ class EventStore:
                 self._db.execute(f"PRAGMA {pragma}")
             self._db.executescript(_CREATE)
         except (sqlite3.DatabaseError, OSError) as error:
+            if hasattr(self, "_db"):
+                self._db.close()
             raise InputError(f"cannot use event store {path}", str(error), "move it away, or free space") from error
 
     def add(self, record: EventRecord) -> None:

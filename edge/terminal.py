@@ -53,7 +53,7 @@ class StatusLine:
     def _over(self, status: StationStatus) -> None:
         width = shutil.get_terminal_size().columns
         word = f" {status.verdict.name:8} "
-        rest = described(status)[len(status.verdict.name) : max(0, width - 4)]
+        rest = one_line(described(status))[len(status.verdict.name) : max(0, width - 4)]
         self._out.write(f"\r\x1b[K\x1b[{COLOURS[status.verdict]}m{word}\x1b[0m{rest[: max(0, width - len(word) - 1)]}")
         self._out.flush()
 

@@ -76,7 +76,8 @@ class Report:
             f"minutes {self.minutes:g}; defects shown {self.defects}, alarms on the wire {len(self.alarms)}"
             f" ({unique} different), alarms stored {len(self.stored)}, without pictures {self.without_pictures}",
             f"station memory {self.station_mb[0]:.1f} to {self.station_mb[-1]:.1f} MB, growth"
-            f" {100 * self.growth:+.2f} %; open files {min(self.files)} to {max(self.files)}; exit code {self.exit_code}",
+            f" {100 * self.growth:+.2f} %; open files {min(self.files)} to {max(self.files)};"
+            f" exit code {self.exit_code}",
         ]
         if self.pipeline_growth_mb:
             rows.append(f"pipeline memory growth within one life, worst {max(self.pipeline_growth_mb):+.1f} MB")

@@ -98,10 +98,10 @@ def station(*arguments: object) -> Iterator[Running]:
             running.process.communicate()
 
 
-def run_to_end(*arguments: object) -> tuple[int, str, str]:
+def run_to_end(*arguments: object, timeout_s: float = 60.0) -> tuple[int, str, str]:
     """Run edge-run until it ends by itself."""
     with station(*arguments) as running:
-        return running.wait()
+        return running.wait(timeout_s)
 
 
 def objects(output: str) -> list[dict[str, object]]:
