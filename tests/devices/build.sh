@@ -13,7 +13,7 @@ stamp="$package $(apt-cache policy "$package" | awk '/Candidate:/ {print $2}') $
 [ -e stamp ] && [ "$(cat stamp)" = "$stamp" ] && exit 0
 rm -rf kernel stamp ./*.deb
 
-apt-get download -q "$package" >&2
+apt-get -o APT::Sandbox::User=root download -q "$package" >&2
 dpkg-deb -x ./"$package"_*.deb kernel
 rm ./"$package"_*.deb
 version=$(basename kernel/lib/modules/*)
@@ -40,7 +40,7 @@ list() { # list NAME MODULE...: copy the modules with what they need; NAME.list 
   done >"$root/modules/$name.list"
 }
 list base virtio_pci 9pnet_virtio 9p
-for module in vivid gpio-amdpt xhci-pci usbserial ftdi_sio; do list "$module" "$module"; done
+for module in vivid gpio-amdpt uhid hid-cp2112 xhci-pci usbserial ftdi_sio; do list "$module" "$module"; done
 cp /etc/ld.so.cache /etc/passwd /etc/group /etc/nsswitch.conf "$root/etc/"
 cp -a /etc/alternatives "$root/etc/"
 (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >initrd.gz

@@ -15,7 +15,14 @@ from tests.devices import vm
 pytestmark = [pytest.mark.devices, pytest.mark.slow, pytest.mark.timeout(600)]
 
 # part of the test's file name in the guest -> at least so many tests must have passed there
-PARTS = {"camera.test_conformance": 4, "in_guest_camera": 7, "in_guest_line": 6, "in_guest_port": 6}
+PARTS = {
+    "camera.test_conformance": 4,
+    "firmware_bridge.test_ports": 4,
+    "firmware_bridge.test_lines": 4,
+    "in_guest_camera": 7,
+    "in_guest_line": 6,
+    "in_guest_port": 6,
+}
 
 
 @pytest.fixture(scope="module")
