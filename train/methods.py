@@ -37,6 +37,52 @@ class Row:
 METHODS: dict[str, Row] = {
     "sagan": Row("train.models.sagan:Sagan", "SAGAN: skip-attention GAN with depth-wise separable convolutions"),
     "sagan-plain": Row("train.models.sagan:Sagan", "SAGAN with plain convolutions", {"separable": False}),
+    "adda": Row("train.models.adda:Adda", "ADDA: VAE-GAN, error masked by the discriminator's Grad-CAM", multiple=4),
+    "adda-semi": Row(
+        "train.models.adda:Adda",
+        "ADDA with a second discriminator on known anomalies",
+        {"semi": True},
+        needs_known=True,
+        uses_known=True,
+        multiple=4,
+    ),
+    "vae": Row("train.models.vae:Vae", "AnoVAE: reconstruction error of a VAE", multiple=4),
+    "vae-gan": Row(
+        "train.models.adda:Adda",
+        "AnoVAEGAN: ADDA's networks, plain reconstruction error",
+        {"masked": False, "beta": 0.0},
+        multiple=4,
+    ),
+    "spade": Row(
+        "train.models.spade:Spader",
+        "SPADE: VAE error weighted by where a CNN that knows some anomalies looks",
+        {"regression": False},
+        needs_known=True,
+        uses_known=True,
+        multiple=4,
+    ),
+    "spader": Row(
+        "train.models.spade:Spader",
+        "SPADER: SPADE and the CNN's regression together",
+        needs_known=True,
+        uses_known=True,
+        multiple=4,
+    ),
+    "cnn-regression": Row(
+        "train.models.regression:CnnRegression",
+        "supervised CNN on normals and known anomalies",
+        needs_known=True,
+        uses_known=True,
+        multiple=4,
+    ),
+    "ganomaly": Row("train.models.ganomaly:Ganomaly", "GANomaly: distance of two latents"),
+    "skip-ganomaly": Row("train.models.skip_ganomaly:SkipGanomaly", "Skip-GANomaly: U-Net GAN", multiple=32),
+    "egbad": Row("train.models.egbad:Egbad", "EGBAD: BiGAN"),
+    "anogan": Row(
+        "train.models.anogan:Anogan",
+        "AnoGAN: searches the closest generated image; torch only",
+        no_export="it searches a latent by gradient descent for every image, which no static graph can do",
+    ),
     "attention": Row(
         "train.models.attention:Attention",
         "attention network trained on hard synthetic anomalies, with feature distances: the default",
@@ -46,6 +92,11 @@ METHODS: dict[str, Row] = {
         base_width=24,
         batch_size=8,
         minutes=20.0,
+    ),
+    "attention-gan": Row(
+        "train.models.attention_gan:AttentionGan",
+        "two-stage attention: attention map from hard augmentation, then a GAN on masked features",
+        pretrained=True,
     ),
 }
 
