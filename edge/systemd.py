@@ -44,7 +44,7 @@ class Watchdog:
         period_s = (self._notifier.watchdog_s or 2.0) / 2
         if self._ready and not self._patient and now_s - self._fed_s < period_s / 2:
             return
-        lines = ["WATCHDOG=1"]
+        lines = ["WATCHDOG=1"] if self._ready and not self._patient else ["WATCHDOG=1", "STATUS=scoring"]
         if not self._ready:
             lines.insert(0, "READY=1")
         if self._patient and self._notifier.watchdog_s:

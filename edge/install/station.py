@@ -68,8 +68,10 @@ class CommandStation:
     def probe(self) -> None:
         start = time.monotonic()
         healthy_since: float | None = None
+        last = "it does not stay healthy"
         while True:
             words = self.probe_once()
+            last = words or last
             now = time.monotonic()
             healthy_since = None if words is not None else now if healthy_since is None else healthy_since
             if healthy_since is not None and now - healthy_since >= self.healthy_s:
@@ -77,7 +79,7 @@ class CommandStation:
             if now - start > self.timeout_s:
                 raise CheckFailed(
                     "the station is not healthy",
-                    f"{words or 'it does not stay up'}; waited {self.timeout_s:.0f} s",
+                    f"{last}; waited {self.timeout_s:.0f} s",
                     f"see: journalctl -u {UNIT}",
                 )
             time.sleep(min(0.5, self.healthy_s / 4 + 0.01))
@@ -129,8 +131,10 @@ def default_restart() -> tuple[str, ...]:
 
 
 def default_probe() -> tuple[str, ...]:
-    """systemctl is-active: a Type=notify station is active once it has scored a fresh frame."""
-    return ("systemctl", "is-active", UNIT)
+    """Active (a Type=notify station is once it has scored a fresh frame) and, by its own word, not in FAULT."""
+    active = f"systemctl is-active --quiet {UNIT} || {{ systemctl is-active {UNIT}; exit 3; }}"
+    word = f'said=$(systemctl show -p StatusText --value {UNIT}); case "$said" in FAULT*) echo "$said"; exit 3;; esac'
+    return ("sh", "-c", f"{active}; {word}")
 
 
 def split_command(text: str | None, default: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
