@@ -169,8 +169,7 @@ def test_ctrl_c_stops_saves_and_says_how_to_go_on(small_data: Path, tmp_path: Pa
     out = tmp_path / "run"
     options = ["--image-size", "32", "--width", "4", "--batch-size", "4", "--epochs", "100000", "--threads", "1"]
     arguments = [sys.executable, "-m", "train.cli.train", "--data", str(small_data), "--out", str(out), *options]
-    code = "import sys; from train.cli.train import main; from train.curves import read_curves
-from train.loop import Loop; Loop.save_every_s = 0; main()"
+    code = "import sys; from train.cli.train import main; from train.loop import Loop; Loop.save_every_s = 0; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "--model", "sagan", *arguments[3:]],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -133,6 +133,11 @@ class Cbam(nn.Module):
         return out
 
 
+def mean_over_processes(x: Tensor) -> Tensor:
+    """The mean of every process's `x`; `x` itself where there is one. Not for tensors with a gradient."""
+    return _summed(x) / _world() if _world() > 1 else x
+
+
 def snapshot(module: M) -> M:
     """A frozen copy in eval mode with the same weights and the same graph."""
     return copy.deepcopy(module).eval().requires_grad_(False)

@@ -1,0 +1,118 @@
+"""AnoGAN (Schlegl et al., IPMI 2017): a DCGAN of normal images; per test image the latent is searched by descent.
+
+Score = .9 sum|x - G(z)| + .1 sum|f(x) - f(G(z))| after `search_steps` Adam steps, divided by the number of pixel
+values. A search per image is no static graph, so the method scores in torch only.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from train.method import (
+    Batch,
+    Explanation,
+    MethodConfig,
+    Minimise,
+    Option,
+    Phase,
+    Scoring,
+    adam,
+    frames_from_images,
+    images_from_frames,
+)
+from train.models.blocks import init_dcgan, snapshot
+from train.models.ganomaly import DcganDecoder, DcganEncoder
+from train.noise import Noise
+from train.scoring import Heatmap, squared_error
+
+START_SEED = 7  # every image's search starts at the same latent
+
+
+class AnoganScorer(nn.Module):
+    """See the module. Images do not touch each other: the loss is a sum and Adam works on each number alone."""
+
+    def __init__(self, decoder: DcganDecoder, judge: DcganEncoder, config: MethodConfig) -> None:
+        super().__init__()
+        self.decoder, self.judge, self.config = decoder, judge, config
+        self.heatmap = Heatmap((config.height, config.width))
+
+    def forward(self, frame: Tensor) -> Scoring:
+        """uint8 [N, H, W, C] -> (score [N], masked_error [N], heatmap [N, H/2, W/2])."""
+        x = images_from_frames(frame)
+        x_hat = self.decoder(self._search(x))
+        error = squared_error(x, x_hat)
+        return self._distance(x, x_hat), error.mean((1, 2, 3)), self.heatmap(error)
+
+    def explain(self, frame: Tensor) -> Explanation:
+        """The closest image that was found."""
+        return Explanation(frames_from_images(self.decoder(self._search(images_from_frames(frame)))), None)
+
+    def _search(self, x: Tensor) -> Tensor:
+        latent = int(self.config.number("latent"))
+        z = Noise(START_SEED, device=x.device).normal(1, latent, 1, 1).repeat(len(x), 1, 1, 1).requires_grad_()
+        optimiser = torch.optim.Adam([z], lr=self.config.number("search_rate"))
+        with torch.enable_grad():
+            for _ in range(int(self.config.number("search_steps"))):
+                optimiser.zero_grad()
+                torch.autograd.backward(self._distance(x, self.decoder(z)).sum(), inputs=[z])
+                optimiser.step()
+        return z.detach()
+
+    def _distance(self, x: Tensor, x_hat: Tensor) -> Tensor:
+        weight, values = self.config.number("image_weight"), float(x[0].numel())
+        feature = (self.judge.both(x)[0] - self.judge.both(x_hat)[0]).abs().sum((1, 2, 3)) / values
+        return weight * (x - x_hat).abs().mean((1, 2, 3)) + (1 - weight) * feature
+
+
+class Anogan:
+    """The method. See train.method.Method."""
+
+    OPTIONS: ClassVar[dict[str, Option]] = {
+        "latent": 100,
+        "learning_rate": 2e-4,
+        "image_weight": 0.9,
+        "search_steps": 500,
+        "search_rate": 0.05,
+    }
+
+    def __init__(self, config: MethodConfig) -> None:
+        self.config, size, self.latent = config, (config.height, config.width), int(config.number("latent"))
+        self.judge = DcganEncoder(config.channels, config.base_width, size, 1)
+        self.decoder = DcganDecoder(self.judge, config.channels, self.latent)
+        self.networks = nn.ModuleDict({"generator": self.decoder, "discriminator": self.judge}).apply(init_dcgan)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One phase."""
+        return (Phase("gan"),)
+
+    def optimisers(self) -> dict[str, Optimizer]:
+        """Adam for each."""
+        return {name: adam(net, self.config.number("learning_rate")) for name, net in self.networks.items()}
+
+    def step(self, phase: str, batch: Batch, minimise: Minimise) -> dict[str, float]:
+        """DCGAN: non-saturating generator loss, then the discriminator's."""
+        x = images_from_frames(batch.frames)
+        fake = self.decoder(batch.noise.normal(len(x), self.latent, 1, 1))
+        adv = F.softplus(-self.judge(fake)).mean()
+        minimise("generator", adv)
+        judge = F.softplus(-self.judge(x)).mean() + F.softplus(self.judge(fake.detach())).mean()
+        minimise("discriminator", judge)
+        return {"adv": float(adv.detach()), "discriminator": float(judge.detach())}
+
+    def validate(self, phase: str, frames: Tensor) -> float:
+        """How real D finds held-out images: mean softplus(-logit). The search is too slow to run every epoch."""
+        return float(F.softplus(-self.judge(images_from_frames(frames))).mean())
+
+    def scorer(self) -> nn.Module:
+        """See the module; runs in torch, cannot be exported."""
+        return AnoganScorer(snapshot(self.decoder), snapshot(self.judge), self.config).eval()
+
+    def reference_scorer(self) -> nn.Module:
+        """It is the scorer."""
+        return self.scorer()
