@@ -157,6 +157,7 @@ class Station:
             self._take_ready(word)
         elif isinstance(word, Progress):
             self._note = word.text
+            self._watchdog.status(word.text)
         elif isinstance(word, Ended):
             self._over = word.reason
         elif isinstance(word, Failed):
@@ -183,8 +184,8 @@ class Station:
             return
         self._counters.take(word, now_s)
         self._seen = Seen(word.sequence, word.captured_at_s, word.masked_error, now_s - word.captured_at_s)
-        self._watchdog.scored(now_s)
         self._act(self._judged(word, key, now_s), now_s)
+        self._watchdog.scored(now_s, self._fault_text())
         if word.trigger >= 0:
             self._answer(word.trigger, self._part_verdict(word.score), now_s)
 
@@ -335,9 +336,12 @@ class Station:
             if kept is not None:
                 self._ask(Keep(kept, self._seen.sequence if kept.startswith("A") else -1))
         self.parts.outputs.show(self._state(now_s))
+        if fault := self._fault_text():
+            self._watchdog.blind(fault)
+
+    def _fault_text(self) -> str:
         faults = self._judge.faults
-        if faults:
-            self._watchdog.blind(f"{faults[0].kind.value}: {faults[0].reason}")
+        return f"{faults[0].kind.value}: {faults[0].reason}" if faults else ""
 
     def _state(self, now_s: float) -> OutputState:
         return output_state(self._judge, self._counters, now_s, self._announcer.alarms, self._announcer.faults)

@@ -38,18 +38,22 @@ class Watchdog:
         self._notifier, self._patience_s = notifier, patience_s
         self._fed_s = float("-inf")
         self._ready = self._patient = False
+        self._status = ""
 
-    def scored(self, now_s: float) -> None:
-        """A fresh frame was scored: the only thing that feeds the watchdog."""
+    def scored(self, now_s: float, fault: str = "") -> None:
+        """A fresh frame was scored: the only thing that feeds the watchdog. `fault`: what is wrong all the same."""
         period_s = (self._notifier.watchdog_s or 2.0) / 2
-        if self._ready and not self._patient and now_s - self._fed_s < period_s / 2:
+        status = f"FAULT: {fault}" if fault else "scoring"
+        if self._ready and not self._patient and status == self._status and now_s - self._fed_s < period_s / 2:
             return
-        lines = ["WATCHDOG=1"] if self._ready and not self._patient else ["WATCHDOG=1", "STATUS=scoring"]
+        lines = ["WATCHDOG=1"]
         if not self._ready:
             lines.insert(0, "READY=1")
         if self._patient and self._notifier.watchdog_s:
             lines.insert(0, f"WATCHDOG_USEC={int(self._notifier.watchdog_s * 1e6)}")
-        self._ready, self._patient, self._fed_s = True, False, now_s
+        if status != self._status:
+            lines.append(f"STATUS={status}")
+        self._ready, self._patient, self._fed_s, self._status = True, False, now_s, status
         self._notifier.send(*lines)
 
     def blind(self, reason: str) -> None:
@@ -58,10 +62,11 @@ class Watchdog:
             longer_s = max(self._patience_s, self._notifier.watchdog_s)
             self._notifier.send(f"WATCHDOG_USEC={int(longer_s * 1e6)}")
         self._patient = True
-        self._notifier.send(f"STATUS=FAULT: {reason}")
+        self.status(f"FAULT: {reason}")
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
+        self._status = text
         self._notifier.send(f"STATUS={text}")
 
     def stopping(self) -> None:

@@ -104,6 +104,18 @@ def test_a_known_fault_asks_systemd_for_patience_and_sight_takes_it_back(systemd
     assert said() == ["WATCHDOG_USEC=10000000\nWATCHDOG=1\nSTATUS=scoring"]
 
 
+def test_a_full_disk_is_told_though_frames_are_scored(systemd) -> None:  # type: ignore[no-untyped-def]
+    notifier, said = systemd
+    watchdog = Watchdog(notifier, 600.0)
+    watchdog.scored(0.0)
+    watchdog.blind("disk full: 1 MB free")
+    said()
+    watchdog.scored(0.1, "disk full: 1 MB free")
+    assert said() == ["WATCHDOG_USEC=10000000\nWATCHDOG=1"]
+    watchdog.scored(0.2)
+    assert said() == ["WATCHDOG=1\nSTATUS=scoring"]
+
+
 def test_without_systemd_nothing_happens(tmp_path: Path) -> None:
     Notifier("", "").send("READY=1")
     Notifier(str(tmp_path / "nobody"), "").send("READY=1")
