@@ -111,7 +111,8 @@ class Launch:
 class GstreamerCamera:
     """`gst:PIPELINE`: the pipeline ends where pictures come out; conversion to BGR and the sink are added here.
 
-    Write exposure, gain and white balance into the pipeline. `width` and `height` fix the picture size. With
+    Write exposure, gain and white balance into the pipeline. `width` and `height` fix the picture size: give them where
+    the source may change it, then it ends instead. With
     `realtime=False` no picture is left out and the end of the pipeline is EndOfStream; else it is CameraLost.
     """
 
