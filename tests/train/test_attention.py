@@ -1,0 +1,127 @@
+"""The default method: feature distances, losses with unknown truth, known anomalies, and that it learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.train.helpers import batch_of, minimiser, random_frames, tiny, trained
+from train.method import UNKNOWN, Batch
+from train.models.attention import Attention, AttentionScorer, follow, one_cycle
+from train.models.attention_batch import examples_of, tensors_of
+from train.models.attention_loss import cells_of, losses
+from train.models.attention_net import AttentionNet, normalised
+from train.models.attention_normal import Distance, Moments, ReferenceDistance, Scales
+from train.noise import Noise
+
+
+def test_distance_is_mahalanobis_over_the_root_of_the_channels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.eye(6) + 0.2 * torch.randn(6, 6, generator=generator)
+    features = torch.einsum("oc,nchw->nohw", mixing, torch.randn(40, 6, 8, 8, generator=generator)) + 3
+    moments = Moments(6)
+    moments.add(features[:20])
+    moments.add(features[20:])
+    ours, reference = Distance(moments)(features), ReferenceDistance(moments)(features)
+    assert torch.allclose(ours, reference, atol=1e-4)
+    assert float((ours**2).mean()) == pytest.approx(1, rel=0.2)  # the ridge keeps it below 1
+    rows = features.permute(0, 2, 3, 1).reshape(-1, 6).double()
+    assert torch.allclose(moments.gaussian()[0], rows.mean(0))
+    assert float(Distance(moments)(features + 10).mean()) > 2
+
+
+def test_without_normal_images_the_distance_is_the_norm() -> None:
+    features = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(Distance(Moments(4))(features)[:, 0], features.norm(dim=1) / 2, atol=1e-5)
+
+
+def test_scales_are_mean_and_deviation() -> None:
+    maps = torch.randn(8, 2, 5, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0])[:, None, None]
+    scales = Scales(2)
+    scales.add(maps[:3])
+    scales.add(maps[3:])
+    mean, deviation = scales.mean_and_deviation()
+    flat = maps.transpose(0, 1).flatten(1)
+    assert torch.allclose(mean, flat.mean(1), atol=1e-5)
+    assert torch.allclose(deviation, flat.std(1, unbiased=False), atol=1e-4)
+
+
+def test_score_ignores_brightness_and_tint() -> None:
+    scorer = trained("attention", 2, (64, 64), channels=3).scorer()
+    frames = random_frames(4, (64, 64), 3) // 2 + 40
+    tint = torch.tensor([20, -10, 5], dtype=torch.int16)
+    other = (frames.to(torch.int16) + tint).to(torch.uint8)
+    with torch.no_grad():
+        for ours, tinted in zip(scorer(frames), scorer(other), strict=True):
+            assert torch.allclose(ours, tinted, rtol=1e-3, atol=1e-4)
+
+
+def test_score_is_the_peak_of_a_heatmap_that_is_not_negative() -> None:
+    scorer = trained("attention", 2, (64, 96)).scorer()
+    with torch.no_grad():
+        score, error, heatmap = scorer(random_frames(3, (64, 96)))
+    assert heatmap.shape == (3, 16, 24) and heatmap.min() >= 0
+    assert (heatmap.amax((1, 2)) <= score + 1e-5).all() and (error >= 0).all()
+
+
+def test_cells_of_a_mask_are_kept_when_small() -> None:
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 4:8, 4:6] = 1  # half of one 4x4 corner
+    assert cells_of(mask, 8).flatten().tolist() == [1.0] + [0.0] * 15
+
+
+def test_unknown_truth_has_no_part_in_the_map_loss() -> None:
+    method = tiny("attention", (64, 64))
+    assert isinstance(method, Attention)
+    batch = batch_of(method, 4)
+    examples = examples_of(batch)
+    unmarked = [e for e in examples if (e.mask == UNKNOWN).all()]
+    assert len(examples) == 4 + 4 + 2 and not unmarked  # the first two known ones of this batch are marked
+    blank = replace(examples[0], mask=np.full((64, 64), UNKNOWN, np.float32))
+    images, truth = tensors_of([blank, examples[1]], torch.device("cpu"))
+    seen = method.network(images)
+    gradient = torch.autograd.grad(losses(seen, truth)["map"], seen.logits)[0]
+    assert not gradient[0].any() and gradient[1].any()
+
+
+def test_known_anomalies_are_learnt() -> None:
+    """With a bright square as the known anomaly, its score rises above the normal images', and the map shows it."""
+    method = tiny("attention", (64, 64), middle_part=0.0, deep_part=0.0)
+    minimise = minimiser(method)
+    frames = random_frames(8, (64, 64))
+    known, masks = frames.clone(), torch.zeros(8, 64, 64, dtype=torch.uint8)
+    known[:, 20:44, 20:44], masks[:, 20:44, 20:44] = 255, 1
+    for phase, steps in zip(method.phases, (40, 2, 2), strict=True):
+        method.networks.train()
+        for i in range(steps):
+            method.step(phase.name, Batch(frames, Noise(i), known, masks, i / steps), minimise)
+    method.networks.eval()
+    scorer = method.scorer()
+    assert isinstance(scorer, AttentionScorer)
+    with torch.no_grad():
+        assert float(scorer(known)[0].min()) > float(scorer(frames)[0].max())
+        heatmap = scorer(known)[2]
+    assert float(heatmap[:, 5:11, 5:11].mean()) > 2 * float(heatmap[:, :3].mean())
+
+
+def test_average_follows_weights_and_statistics() -> None:
+    network, average = (AttentionNet(1, 4, (32, 32), 3) for _ in range(2))
+    before = [p.clone() for p in average.parameters()]
+    follow(average, network, 0.75)
+    for now, old, goal in zip(average.parameters(), before, network.parameters(), strict=True):
+        assert torch.allclose(now, 0.75 * old + 0.25 * goal, atol=1e-6)
+
+
+def test_learning_rate_rises_and_falls_once() -> None:
+    rates = [one_cycle(i / 100) for i in range(101)]
+    peak = rates.index(max(rates))
+    assert peak == 10 and rates[:11] == sorted(rates[:11]) and rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+def test_normalised_images_have_no_mean() -> None:
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(normalised(images).mean((2, 3)), torch.zeros(2, 3), atol=1e-6)

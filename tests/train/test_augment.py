@@ -1,0 +1,101 @@
+"""Synthetic anomalies and normal variation: what they promise about pixels and masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from train.augment import shapes
+from train.augment.hard import CONTENTS, KINDS, SHAPES, with_defects
+from train.augment.normal import moved, relit
+from train.augment.regions import turned_and_swapped, with_regions
+
+SEEDS = st.integers(0, 2**31)
+
+
+def part(size: tuple[int, int] = (96, 96), channels: int = 1) -> NDArray[np.float32]:
+    """A bright disc with a stripe on a dark, slightly noisy ground."""
+    y, x = np.mgrid[: size[0], : size[1]] / np.array(size)[:, None, None] - 0.5
+    image = 60 + 120 * (x**2 + y**2 < 0.1) - 60 * ((abs(x) < 0.04) & (x**2 + y**2 < 0.1))
+    noise = np.random.default_rng(0).normal(0, 2, size)
+    return np.repeat((image + noise)[:, :, None], channels, 2).astype(np.float32).round()
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.sampled_from([1, 3]), st.sampled_from([(64, 64), (64, 96)]))
+def test_only_the_mask_and_its_rim_change(seed: int, channels: int, size: tuple[int, int]) -> None:
+    image = part(size, channels)
+    others = [image.astype(np.uint8)[::-1], image.astype(np.uint8)]
+    found = with_defects(image, others, np.random.default_rng(seed))
+    assert found.image.shape == image.shape and found.image.dtype == np.float32
+    assert found.image.min() >= 0 and found.image.max() <= 255
+    assert set(np.unique(found.mask)) <= {0.0, 1.0}
+    assert ((found.kind > 0) == (found.mask > 0)).all() and found.kind.max(initial=0) <= KINDS
+    difference = np.abs(found.image - image).max(2)
+    if found.mask.any():
+        assert difference[found.mask > 0].mean() > 3 * difference[found.mask == 0].mean()
+
+
+def test_defects_repeat_with_the_seed_and_differ_without() -> None:
+    image, others = part(), [part().astype(np.uint8)]
+    first, again, other = (with_defects(image, others, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    assert np.array_equal(first.image, again.image) and not np.array_equal(first.image, other.image)
+
+
+def test_nearly_every_try_makes_a_defect_mostly_on_the_part() -> None:
+    image, others = part(), [part().astype(np.uint8)]
+    made = [with_defects(image, others, np.random.default_rng(seed)).mask for seed in range(60)]
+    assert sum(mask.any() for mask in made) >= 57
+    where = np.mean(made, 0)
+    disc = part()[:, :, 0] > 100
+    assert where[disc].mean() > 1.5 * where[~disc].mean()
+
+
+def test_a_flat_picture_is_no_trouble() -> None:
+    flat = np.full((64, 64, 1), 128, np.float32)
+    found = with_defects(flat, [flat.astype(np.uint8)], np.random.default_rng(0))
+    assert np.isfinite(found.image).all()
+
+
+@pytest.mark.parametrize("shape", [shape for shape, _ in SHAPES])
+@pytest.mark.parametrize("size", [(4, 4), (5, 40), (64, 64)])
+def test_shapes_fill_their_window_softly(shape: shapes.Shape, size: tuple[int, int]) -> None:
+    masks = [shape(np.random.default_rng(seed), *size) for seed in range(20)]
+    assert all(m.shape == size and m.dtype == np.float32 and 0 <= m.min() <= m.max() <= 1 for m in masks)
+    assert any(m.any() for m in masks)
+
+
+def test_every_content_is_drawn() -> None:
+    stripes = 50 * np.sin(np.arange(96) / 4)[None, :, None] * np.cos(np.arange(96) / 7)[:, None, None]
+    image = (part() + stripes).clip(0, 255).astype(np.float32)
+    others = [image[::-1].astype(np.uint8)]
+    kinds = {int(k) for s in range(400) for k in np.unique(with_defects(image, others, np.random.default_rng(s)).kind)}
+    assert set(range(1, len(CONTENTS) + 1)) <= kinds
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS)
+def test_regions_are_exact(seed: int) -> None:
+    frame = part((48, 64), 3).astype(np.uint8)
+    changed, attention = with_regions(frame, np.random.default_rng(seed))
+    assert set(np.unique(attention)) == {0.0, 1.0}
+    assert np.array_equal(changed[attention == 1], frame[attention == 1])
+
+
+def test_the_whole_picture_is_never_left_as_it_was() -> None:
+    frame = np.random.default_rng(0).integers(0, 255, (32, 32, 1), np.uint8)
+    for seed in range(100):
+        changed = turned_and_swapped(frame, np.random.default_rng(seed))
+        assert changed.shape == frame.shape and not np.array_equal(changed, frame)
+
+
+def test_normal_variation_is_small_and_shared() -> None:
+    image = part()
+    shifts = [np.abs(moved(image, np.random.default_rng(seed)) - image).mean() for seed in range(20)]
+    assert 0 < np.mean(shifts) < 0.25 * image.std()
+    first, second = relit([image, image], np.random.default_rng(1))
+    assert np.array_equal(first, second) and first.shape == image.shape
+    assert not np.array_equal(first, image)
