@@ -19,6 +19,13 @@ def random_frames(count: int, size: tuple[int, int] = (32, 32), channels: int = 
     return ((0.85 * smooth + 0.15 * fine) * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
+def known_frames(count: int, size: tuple[int, int] = (32, 32), channels: int = 1, seed: int = 0) -> Tensor:
+    """Like random_frames, with bright stripes over the upper half: what a known anomaly looks like here."""
+    frames = random_frames(count, size, channels, seed + 1000)
+    frames[:, : size[0] // 2 : 2] = 255
+    return frames
+
+
 def tiny(name: str, size: tuple[int, int] = (32, 32), channels: int = 1, **options: Option) -> Method:
     """An untrained method of width 4."""
     torch.manual_seed(0)
@@ -41,7 +48,7 @@ def minimiser(method: Method) -> Minimise:
 def batch_of(method: Method, count: int = 8, seed: int = 0) -> Batch:
     """Normal frames, and known anomalies with half of their masks unknown."""
     size, channels = (method.config.height, method.config.width), method.config.channels
-    known = 255 - random_frames(count, size, channels, seed + 1000)
+    known = known_frames(count, size, channels, seed)
     masks = torch.zeros(count, *size, dtype=torch.uint8)
     masks[:, : size[0] // 2] = 1
     masks[count // 2 :] = 255
