@@ -52,13 +52,12 @@ def simplified(graph: ModelProto) -> ModelProto:
 
 def checked(graph: ModelProto) -> ModelProto:
     """`graph` if it keeps the contract of a scoring graph, with shapes inferred for every tensor."""
-    onnx.checker.check_model(graph, full_check=True)
-    graph.graph.ClearField("value_info")
-    inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True)
-    complaint = _complaint(inferred)
+    complaint = _complaint(graph)
     if complaint:
         raise CheckFailed("the exported graph breaks the scoring contract", complaint, "report the model's config")
-    return inferred
+    onnx.checker.check_model(graph, full_check=True)
+    graph.graph.ClearField("value_info")
+    return onnx.shape_inference.infer_shapes(graph, strict_mode=True)
 
 
 def shape_of(graph: ModelProto, tensor: str) -> tuple[int, ...]:

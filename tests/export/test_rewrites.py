@@ -1,0 +1,168 @@
+"""Every rewrite is exact to fp32 rounding, alone and together, and does what it is named for."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from edge.engine.onnxruntime import OnnxGraph
+from edge.golden import differences, run_frames
+from export.graph import graph_from_scorer
+from export.rewrites.attention import blocked_attention
+from export.rewrites.cast_first import cast_first
+from export.rewrites.concat import flat_concat
+from export.rewrites.resize import interpolation, resize_by_products
+from export.rewrites.separable import plain_first
+from export.rewrites.table import REWRITES, rewritten
+from tests.export.conftest import SPEC, pictures, small_method
+
+
+@pytest.fixture(scope="module")
+def large() -> ModelProto:
+    """64x64, so that the attention of the first level is large enough to be rewritten."""
+    return graph_from_scorer(small_method(4, 64).scorer(), SPEC.model_copy(update={"height": 64, "width": 64}))
+
+
+def outputs(graph: ModelProto):
+    return run_frames(OnnxGraph(graph.SerializeToString(), "g", threads=1), pictures(2, side=64))
+
+
+@pytest.mark.parametrize("name", [*REWRITES, "all"])
+def test_a_rewrite_changes_nothing_but_rounding(large: ModelProto, name: str) -> None:
+    chosen = REWRITES if name == "all" else {name: REWRITES[name]}
+    changed = rewritten(large, chosen)
+    assert max(differences(outputs(changed), outputs(large)).values()) < 1e-5
+    assert [n.op_type for n in changed.graph.node] != [n.op_type for n in large.graph.node]
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_a_rewrite_applied_twice_changes_nothing_more(large: ModelProto, name: str) -> None:
+    once = rewritten(large, {name: REWRITES[name]})
+    twice = rewritten(once, {name: REWRITES[name]})
+    assert Counter(n.op_type for n in once.graph.node) == Counter(n.op_type for n in twice.graph.node)
+
+
+def model(nodes, weights, shapes, opset: int = 17) -> ModelProto:
+    """A graph from `x` to `y`, shapes inferred."""
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shapes[0])]
+    out = [helper.make_tensor_value_info("y", TensorProto.FLOAT, shapes[1])]
+    tensors = [numpy_helper.from_array(_typed(v), k) for k, v in weights.items()]
+    graph = helper.make_graph(nodes, "g", inputs, out, tensors)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(made, strict_mode=True)
+
+
+def _typed(value) -> np.ndarray:
+    return value if isinstance(value, np.ndarray) else np.asarray(value, np.float32)
+
+
+def run(graph: ModelProto, x: np.ndarray) -> np.ndarray:
+    onnx.checker.check_model(graph)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(graph.SerializeToString(), options).run(None, {"x": x})[0]
+
+
+def ops(graph: ModelProto) -> list[str]:
+    return [n.op_type for n in graph.graph.node]
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def test_concat_of_concats_is_one_concat() -> None:
+    join = helper.make_node("Concat", ["x", "x"], ["a"], axis=1, name="a")
+    twice = helper.make_node("Concat", ["a", "x", "a"], ["y"], axis=1, name="b")
+    before = model([join, twice], {}, ([1, 2, 3, 3], [1, 10, 3, 3]))
+    after = flat_concat(before)
+    assert ops(after) == ["Concat"]
+    x = normal(1, 2, 3, 3)
+    np.testing.assert_array_equal(run(after, x), run(before, x))
+
+
+def test_concat_along_another_axis_stays() -> None:
+    join = helper.make_node("Concat", ["x", "x"], ["a"], axis=2, name="a")
+    twice = helper.make_node("Concat", ["a", "a"], ["y"], axis=1, name="b")
+    assert ops(flat_concat(model([join, twice], {}, ([1, 2, 3, 3], [1, 4, 6, 3])))) == ["Concat", "Concat"]
+
+
+@pytest.mark.parametrize("corners", ["align_corners", "half_pixel", "pytorch_half_pixel"])
+@pytest.mark.parametrize("sides", [((4, 6), (8, 12)), ((5, 5), (17, 23)), ((8, 8), (4, 3))])
+def test_resize_by_products_is_resize(corners: str, sides) -> None:
+    (h, w), (height, width) = sides
+    node = helper.make_node(
+        "Resize", ["x", "", "", "sizes"], ["y"], mode="linear", coordinate_transformation_mode=corners, name="r"
+    )
+    before = model([node], {"sizes": np.array([1, 2, height, width])}, ([1, 2, h, w], [1, 2, height, width]))
+    after = resize_by_products(before)
+    assert ops(after) == ["MatMul", "MatMul"]
+    x = normal(1, 2, h, w)
+    np.testing.assert_allclose(run(after, x), run(before, x), atol=2e-6)
+
+
+def test_resize_of_many_planes_and_of_nearest_pixels_stays() -> None:
+    def resize(mode: str, channels: int) -> ModelProto:
+        node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode, name="r")
+        return model([node], {"scales": [1, 1, 2, 2]}, ([1, channels, 4, 4], [1, channels, 8, 8]))
+
+    assert ops(resize_by_products(resize("linear", 8))) == ["Resize"]
+    assert ops(resize_by_products(resize("nearest", 1))) == ["Resize"]
+
+
+def test_interpolation_rows_sum_to_one() -> None:
+    for corners in (True, False):
+        np.testing.assert_allclose(interpolation(5, 13, corners).sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [5, 7, 9])
+@pytest.mark.parametrize("bias", [True, False])
+def test_blocked_attention_is_the_same_convolution(kernel: int, bias: bool) -> None:
+    weights = {"w": normal(1, 2, kernel, kernel)} | ({"b": [0.5]} if bias else {})
+    node = helper.make_node("Conv", ["x", *weights], ["y"], pads=[kernel // 2] * 4, name="c")
+    before = model([node], weights, ([1, 2, 32, 40], [1, 1, 32, 40]))
+    after = blocked_attention(before)
+    assert ops(after) == ["SpaceToDepth", "Conv", "DepthToSpace"]
+    x = normal(1, 2, 32, 40)
+    np.testing.assert_allclose(run(after, x), run(before, x), atol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "out", "side"), [(16, 1, 32), (2, 2, 32), (2, 1, 16), (2, 1, 34)])
+def test_other_convolutions_are_left_alone(channels: int, out: int, side: int) -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[3] * 4, name="c")
+    graph = model([node], {"w": normal(out, channels, 7, 7)}, ([1, channels, side, side], [1, out, side, side]))
+    assert ops(blocked_attention(graph)) == ["Conv"]
+
+
+@pytest.mark.parametrize("duplicated", [True, False])
+def test_plain_first_is_the_product_of_both_halves(duplicated: bool) -> None:
+    wide = 6 if duplicated else 3
+    weights = {"dw": normal(wide, 1, 3, 3), "db": normal(wide), "pw": normal(5, wide, 1, 1), "pb": normal(5)}
+    nodes = [helper.make_node("Concat", ["x", "x"], ["d"], axis=1, name="j")] if duplicated else []
+    source = "d" if duplicated else "x"
+    nodes.append(helper.make_node("Conv", [source, "dw", "db"], ["m"], group=wide, pads=[1] * 4, name="a"))
+    nodes.append(helper.make_node("Conv", ["m", "pw", "pb"], ["y"], name="b"))
+    before = model(nodes, weights, ([1, 3, 8, 8], [1, 5, 8, 8]))
+    after = plain_first(before)
+    assert ops(after) == ["Conv"]
+    x = normal(1, 3, 8, 8)
+    np.testing.assert_allclose(run(after, x), run(before, x), atol=1e-5)
+
+
+def test_a_depthwise_output_that_is_read_elsewhere_is_not_merged() -> None:
+    weights = {"dw": normal(3, 1, 3, 3), "pw": normal(3, 3, 1, 1)}
+    nodes = [
+        helper.make_node("Conv", ["x", "dw"], ["m"], group=3, pads=[1] * 4, name="a"),
+        helper.make_node("Conv", ["m", "pw"], ["n"], name="b"),
+        helper.make_node("Add", ["m", "n"], ["y"], name="c"),
+    ]
+    assert ops(plain_first(model(nodes, weights, ([1, 3, 8, 8], [1, 3, 8, 8])))) == ["Conv", "Conv", "Add"]
+
+
+def test_cast_first_leaves_a_graph_that_casts_first_alone(graph: ModelProto) -> None:
+    assert ops(cast_first(graph)) == ops(graph)
