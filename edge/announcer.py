@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -55,6 +56,7 @@ class Announcer:
         self._open_faults: dict[FaultSource, str] = {}
         self._incomplete: dict[int, tuple[set[str], float]] = {}
         self._wanted: list[Acknowledge] = []
+        self._said: list[int] = []  # alarms on the wire that were not cleared yet
 
     def tell(self, event: Event, state: OutputState, seen: Seen) -> str | None:
         """Tell one event. Returns the id of an event whose pictures should be kept, else None."""
@@ -94,7 +96,7 @@ class Announcer:
     def _raised(self, event: AlarmEvent, state: OutputState, seen: Seen) -> str:
         self.alarms += 1
         if event.announced:
-            self._outputs.alarm(event.occurrence, state, event.at_s - seen.captured_at_s)
+            self._say(event.occurrence, state, event.at_s - seen.captured_at_s)
         record = self._about_model(
             EventRecord(
                 id=f"A{event.occurrence}",
@@ -103,7 +105,7 @@ class Announcer:
                 began_at=_wall(event.at_s),
                 score=state.score,
                 masked_error=seen.masked_error,
-                threshold=state.threshold,
+                threshold=_known(state.threshold),
                 frame=seen.sequence,
                 latency_ms=round(1000 * seen.latency_s, 3),
                 announced=event.announced,
@@ -116,17 +118,27 @@ class Announcer:
     def _changed(self, event: AlarmEvent, state: OutputState, seen: Seen) -> None:
         record = self._records.get(f"A{event.occurrence}")
         values: dict[str, object] = {}
-        announced = record is None or record.announced
         if event.change is AlarmChange.REALARMED:
-            self._outputs.alarm(event.occurrence, state, 0.0)
+            self._say(event.occurrence, state, 0.0)
             values = {"realarms": (record.realarms if record else 0) + 1, "announced": True}
         elif event.change is AlarmChange.RETURNED:
             values = {"ended_at": time.time()}
-            if announced and not state.latched:
-                self._outputs.cleared(event.occurrence, state.frame, reset=False)
-        elif event.change is AlarmChange.RESET and announced:
-            self._outputs.cleared(event.occurrence, state.frame, reset=True)
+            if not state.latched:
+                self._clear(event.occurrence, state, reset=False)
+        elif event.change is AlarmChange.RESET:
+            self._clear(event.occurrence, state, reset=True)
         self._change(f"A{event.occurrence}", values, event.change.value)
+
+    def _say(self, number: int, state: OutputState, age_s: float) -> None:
+        self._outputs.alarm(number, state, age_s)
+        if number not in self._said:
+            self._said.append(number)
+
+    def _clear(self, number: int, state: OutputState, *, reset: bool) -> None:
+        """Each alarm that was said is cleared once; the end of a latched one ends those before it too."""
+        for said in [n for n in self._said if n <= number]:
+            self._outputs.cleared(said, state.frame, reset=reset)
+            self._said.remove(said)
 
     def _fault(self, event: FaultEvent, state: OutputState) -> str | None:
         source = event.fault.source
@@ -145,7 +157,7 @@ class Announcer:
                 began_at=_wall(event.at_s),
                 source=source.value,
                 reason=f"{event.fault.kind.value}: {event.fault.reason}",
-                threshold=state.threshold,
+                threshold=_known(state.threshold),
             )
         )
         self._open_faults[source] = record.id
@@ -190,3 +202,8 @@ class Announcer:
 def _wall(at_s: float) -> float:
     """Unix time of a monotonic moment."""
     return time.time() - (time.monotonic() - at_s)
+
+
+def _known(number: float) -> float | None:
+    """None for what is not known yet: JSON has no word for infinity."""
+    return number if math.isfinite(number) else None

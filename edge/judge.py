@@ -63,7 +63,14 @@ class FaultKind(Enum):
 
 # Sight itself proves that these are over.
 ENDED_BY_SIGHT = frozenset(
-    {FaultSource.CAMERA, FaultSource.HEALTH, FaultSource.ENGINE, FaultSource.PIPELINE, FaultSource.STALE}
+    {
+        FaultSource.BUNDLE,
+        FaultSource.CAMERA,
+        FaultSource.HEALTH,
+        FaultSource.ENGINE,
+        FaultSource.PIPELINE,
+        FaultSource.STALE,
+    }
 )
 
 

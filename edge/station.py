@@ -86,7 +86,7 @@ class Station:
         self._seen = Seen()
         self._waiting = PartsWaiting(config.decision.answer_within_s)
         self._note = "starting"
-        self._published_s = 0.0
+        self._published_s = self._ticked_s = 0.0
         self._published: tuple[object, ...] = ()
         self._over: str | None = None
         self._reader: threading.Thread | None = None
@@ -129,9 +129,9 @@ class Station:
         for word in words:
             self._hear(word, self._clock())
         now_s = self._clock()
-        for command in (*self.parts.outputs.take_commands(now_s), *self.parts.commands.take()):
-            self._obey(command, now_s)
-        self._tick(now_s)
+        if now_s - self._ticked_s >= TICK_S or self._over is not None:
+            self._ticked_s = now_s
+            self._tick(now_s)
 
     def _wait_for_words(self, process: PipelineProcess) -> list[Word]:
         poll = select.poll()
@@ -186,7 +186,8 @@ class Station:
         self._seen = Seen(word.sequence, word.captured_at_s, word.masked_error, now_s - word.captured_at_s)
         self._act(self._judged(word, key, now_s), now_s)
         self._watchdog.scored(now_s, self._fault_text())
-        if word.trigger >= 0:
+        if word.trigger in self._waiting:
+            self._act(self._judge.clear(FaultSource.TRIGGER, now_s), now_s)
             self._answer(word.trigger, self._part_verdict(word.score), now_s)
 
     def _judged(self, word: Scored, key: tuple[int, int], now_s: float) -> list[Event]:
@@ -198,10 +199,7 @@ class Station:
             return self._judge.observe(word.score, key, word.captured_at_s, now_s)
         if word.trigger < 0:
             return self._judge.glance(key, word.captured_at_s, now_s)
-        ended = self._judge.new_part(now_s)
-        if word.trigger in self._waiting:
-            ended += self._judge.clear(FaultSource.TRIGGER, now_s)
-        return ended + self._judge.observe(word.score, key, word.captured_at_s, now_s)
+        return self._judge.new_part(now_s) + self._judge.observe(word.score, key, word.captured_at_s, now_s)
 
     def _blind(self, word: Blind, now_s: float) -> None:
         fault = Fault(FaultSource[word.source], FaultKind[word.kind], word.reason)
@@ -225,6 +223,9 @@ class Station:
             raise PipelineFailed(f"the pipeline cannot start: it {how}; see the messages above", 5)
 
     def _tick(self, now_s: float) -> None:
+        """Everything that is not a frame; apart from frames, so that a fast pipeline pays for it only now and then."""
+        for command in (*self.parts.outputs.take_commands(now_s), *self.parts.commands.take()):
+            self._obey(command, now_s)
         self._watch_pipeline(now_s)
         self._watch_store_and_outputs(now_s)
         self._answer_late_parts(now_s)
@@ -347,7 +348,7 @@ class Station:
         return output_state(self._judge, self._counters, now_s, self._announcer.alarms, self._announcer.faults)
 
     def _publish(self, now_s: float) -> None:
-        """Keep outputs fed every turn; tell sinks after a change and five times a second."""
+        """Keep outputs fed every tick; tell sinks after a change and five times a second."""
         self.parts.outputs.show(self._state(now_s))
         judge = self._judge
         shown = (judge.verdict, judge.alarm.state, judge.alarm.occurrence, tuple(f.kind for f in judge.faults))
@@ -368,6 +369,8 @@ class Station:
         self._watchdog.stopping()
         self._published = ()
         self._publish(self._clock())
+        stopping = replace(self._state(self._clock()), verdict=Verdict.FAULT, fault=FaultKind.STOPPING)
+        self.parts.outputs.show(stopping)  # the pipeline may take a while to leave; nobody judges meanwhile
         self.supervisor.close()
         if self._reader is not None:
             self._reader.join(5.0)

@@ -21,6 +21,7 @@ from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.soak.camera import FeedCamera, Show
 
 PERIOD_S = 10.0
+DEFECT_S = 0.5
 DISK_MB = 24
 MIN_FREE_MB = 8
 CONFIG = f"""
@@ -142,10 +143,10 @@ class Soak:
         report.files.append(open_files(self.station.pid))
 
     def _show_defect(self, report: Report) -> None:
-        """Six frames of a defect; then good frames until the station says so."""
+        """A bad part passes in half a second; then good ones until the station says so."""
         shown_s = time.monotonic()
         self.camera.show = Show.DEFECT
-        time.sleep(0.2)
+        time.sleep(DEFECT_S)
         self.camera.show = Show.GOOD
         report.defects += 1
         alarm_s = self.plc.wait(Verdict.ALARM, 5, since_s=shown_s)
@@ -180,7 +181,7 @@ class Soak:
         self.plc.wait(Verdict.FAULT, 5, since_s=hit_s)
         alarms = len(self.plc.alarms())
         self.camera.show = Show.DEFECT
-        time.sleep(0.2)
+        time.sleep(DEFECT_S)
         self.camera.show = Show.GOOD
         report.defects += 1
         self.plc.until(lambda: float(len(self.plc.alarms())) if len(self.plc.alarms()) > alarms else None, 5, "alarm")
@@ -194,7 +195,7 @@ class Soak:
         time.sleep(0.5)
         alarms = len(self.plc.alarms())
         self.camera.show = Show.DEFECT
-        time.sleep(0.2)
+        time.sleep(DEFECT_S)
         self.camera.show = Show.GOOD
         report.defects += 1
         time.sleep(1.0)

@@ -160,6 +160,32 @@ def test_rubbish_on_the_line_and_a_peer_that_never_answers_change_nothing(
     plc.close()
 
 
+def test_a_pipeline_that_takes_too_much_memory_is_killed_and_fault_is_held(
+    tiny: Path, plc: Plc, good_parts: Path, tmp_path: Path
+) -> None:
+    config = config_for(tmp_path, "[supervisor]\nmemory_mb = 64\nrestarts = 1\n[camera]\nloop = true\nrealtime = true")
+    arguments = ("--config", config, "--bundle", tiny, "--camera", good_parts, "--serial", plc.path)
+    with station(*arguments, "--events", tmp_path / "events", *ENGINE) as running:
+        plc.wait(Verdict.FAULT, fault=Fault.MEMORY_LIMIT)
+        held_s = plc.wait(Verdict.FAULT, fault=Fault.RESTART_BUDGET_SPENT)
+        time.sleep(1.5)
+        assert {s.verdict for at_s, s in plc.states() if at_s >= held_s} == {Verdict.FAULT}
+        assert not running.has_child and running.process.poll() is None
+
+
+def test_the_pipeline_does_not_outlive_the_station(tiny: Path, good_parts: Path, tmp_path: Path) -> None:
+    arguments = ("--bundle", tiny, "--camera", good_parts, "--realtime", "--loop", "--events", tmp_path / "events")
+    with station(*arguments, *ENGINE) as running:
+        end_s = time.monotonic() + 10
+        while not running.has_child and time.monotonic() < end_s:
+            time.sleep(0.02)
+        child = running.child
+        running.stop(signal.SIGKILL)
+        while is_running(child) and time.monotonic() < end_s:
+            time.sleep(0.02)
+        assert not is_running(child)
+
+
 def test_ascii_wire(tiny: Path, tmp_path: Path) -> None:
     plc = Plc(tmp_path / "port", "ascii")
     clip = write_clip(tmp_path / "clip.mkv", 60, {20: 5})
