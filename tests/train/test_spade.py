@@ -88,7 +88,7 @@ def test_regression_learns_which_is_which_and_keeps_the_mean_image() -> None:
     normal, known = random_frames(16, seed=50), known_frames(16, seed=50)
     with torch.no_grad():
         scores = method.scorer()(normal)[0], method.scorer()(known)[0]
-    assert scores[1].mean() > scores[0].mean() + 0.2
+    assert scores[1].min() > scores[0].max()
     batches = torch.cat([random_frames(8, seed=index) for index in range(30)])
     assert torch.allclose(method.mean.value(), images_from_frames(batches, 0.0).mean(0, keepdim=True), atol=1e-5)
 
