@@ -61,14 +61,19 @@ def flash(
     if status:
         act = _status_of(flasher, as_json)
     elif rollback:
-        act = lambda target: flasher(target, _say_for(targets, target)).rollback()  # noqa: E731
+        act = _each(lambda target: flasher(target, _say_for(targets, target)).rollback())
     elif bootstrap:
         plan = Bootstrap(wheelhouse, root, public_key, python, station_config, tuple(bootstrap_option or ()))
-        act = lambda target: plan.run(flasher(target, print).remote, _say_for(targets, target))  # noqa: E731
+        act = _each(lambda target: plan.run(flasher(target, print).remote, _say_for(targets, target)))
     else:
         assert bundle is not None
         act = _flash_of(flasher, Parcel.of(bundle), keep, targets)
     _run_all(targets, act)
+
+
+def _each(act: Callable[[str], None]) -> Callable[[str], None]:
+    """`act` with its type said: what is done to one host."""
+    return act
 
 
 def _flash_of(
