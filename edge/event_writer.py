@@ -26,6 +26,7 @@ MAX_WAITING_PICTURES = 32
 RETRY_S = 0.5
 CHECK_S = 0.4
 LAST_CHANCE_S = 5.0
+MAX_CLOCK_JUMP_S = 3600.0
 GONE_NOTE = "pictures left out: the disk is full or too slow"
 
 
@@ -70,6 +71,7 @@ class EventWriter:
         self._stopping = False
         self._trouble: Trouble | None = None
         self.refused = 0
+        self._clock_offset_s = time.time() - time.monotonic()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
 
@@ -143,7 +145,10 @@ class EventWriter:
 
     def _save(self, pictures: Pictures) -> None:
         self._store.save_pictures(pictures)
-        self._store.trim(self._budget.max_bytes, self._budget.max_age_s, time.time())
+        # A clock that was just set makes everything before it look old: then only room counts, until the next start.
+        jumped = abs(time.time() - time.monotonic() - self._clock_offset_s) > MAX_CLOCK_JUMP_S
+        max_age_s = float("inf") if jumped else self._budget.max_age_s
+        self._store.trim(self._budget.max_bytes, max_age_s, time.time())
 
     def _run(self) -> None:
         checked_s, give_up_s = 0.0, float("inf")

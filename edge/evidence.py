@@ -13,6 +13,7 @@ from edge.errors import InputError
 from edge.preprocess import Region
 
 LIVE_WIDTH = 960
+CLOCK_WAS_SET_S = 1_577_836_800.0  # 2020-01-01
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,11 @@ class Kept:
 
 
 def too_many(kept: Sequence[Kept], max_bytes: float, max_age_s: float, now_wall_s: float) -> list[str]:
-    """Events whose pictures must go: those past their age, then by rank and age until the rest fits `max_bytes`."""
-    old = [k for k in kept if now_wall_s - k.wall_s > max_age_s]
+    """Events whose pictures must go: those past their age, then by rank and age until the rest fits `max_bytes`.
+
+    A time before 2020 comes from a board whose clock was not set yet: its age is unknown, so only room counts.
+    """
+    old = [k for k in kept if k.wall_s > CLOCK_WAS_SET_S and now_wall_s - k.wall_s > max_age_s]
     rest = sorted((k for k in kept if k not in old), key=lambda k: (k.rank, k.wall_s))
     excess = sum(k.size_bytes for k in rest) - max_bytes
     gone = [k.event for k in old]

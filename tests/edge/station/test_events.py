@@ -22,11 +22,12 @@ from edge.images import read_image
 from edge.judge import FaultKind
 from tests.edge.tiny_bundle import scene
 
+NOW = 1_800_000_000.0
 ROOMY = Budget(max_bytes=1e9, max_age_s=1e9, min_free_bytes=0.0)
 
 
 def alarm(number: int, **more: object) -> EventRecord:
-    return EventRecord(id=f"A{number}", kind="alarm", number=number, began_at=1000.0 + number, score=9.0, **more)  # type: ignore[arg-type]
+    return EventRecord(id=f"A{number}", kind="alarm", number=number, began_at=NOW + number, score=9.0, **more)  # type: ignore[arg-type]
 
 
 def pictures(number: int) -> Pictures:
@@ -86,14 +87,14 @@ def test_a_false_alarm_joins_the_normal_set_and_leaves_it_again(store: EventStor
 
 
 def test_pictures_go_by_age_and_room_alarms_last(store: EventStore) -> None:
-    store.add(EventRecord(id="F1", kind="fault", number=1, began_at=1009.0))
+    store.add(EventRecord(id="F1", kind="fault", number=1, began_at=NOW + 9))
     for number in (1, 2, 3):
         store.add(alarm(number))
     for event in ("F1", "A1", "A2", "A3"):
         store.save_pictures(Pictures(event, 0, b"x" * 100, b"y" * 100))
     store.acknowledge(1, 1.0, "me")
-    assert store.trim(500.0, 1e9, 1010.0) == ["F1", "A1"]
-    assert store.trim(1e9, 7.5, 1010.0) == ["A2"]
+    assert store.trim(500.0, 1e9, NOW + 10) == ["F1", "A1"]
+    assert store.trim(1e9, 7.5, NOW + 10) == ["A2"]
     assert sorted(p.name for p in (store.folder / "pictures").iterdir()) == ["A3-frame.png", "A3-overlay.jpg"]
     assert store.get("A1").note.startswith("pictures removed") and store.get("A1").frame_picture == ""
 
@@ -106,13 +107,30 @@ def test_pictures_go_by_age_and_room_alarms_last(store: EventStore) -> None:
 def test_the_budget_is_kept_and_no_alarm_goes_before_a_lesser_picture(
     rows: list[tuple[int, float, int]], room: float, age: float
 ) -> None:
-    kept = [Kept(str(i), *row) for i, row in enumerate(rows)]
-    gone = set(too_many(kept, room, age, 100.0))
+    kept = [Kept(str(i), rank, NOW + at, size) for i, (rank, at, size) in enumerate(rows)]
+    gone = set(too_many(kept, room, age, NOW + 100.0))
     left = [k for k in kept if k.event not in gone]
     assert sum(k.size_bytes for k in left) <= room or not left
-    assert all(100.0 - k.wall_s <= age for k in left)
-    young_gone = [k for k in kept if k.event in gone and 100.0 - k.wall_s <= age]
+    assert all(NOW + 100.0 - k.wall_s <= age for k in left)
+    young_gone = [k for k in kept if k.event in gone and NOW + 100.0 - k.wall_s <= age]
     assert all(g.rank <= k.rank for g in young_gone for k in left)
+
+
+def test_a_clock_that_jumps_deletes_nothing(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = EventWriter(store, Budget(1e9, 3600.0, 0.0))
+    for number, began_at in ((1, time.time()), (2, 5.0)):  # the second was taken before the clock was ever set
+        writer.add(EventRecord(id=f"A{number}", kind="alarm", number=number, began_at=began_at))
+        writer.save_pictures(pictures(number))
+    until(lambda: writer.waiting == 0)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 10 * 365 * 86_400)
+    writer.add(alarm(3))
+    writer.save_pictures(pictures(3))
+    until(lambda: writer.waiting == 0)
+    writer.close()
+    again = EventStore(store.folder)
+    assert all(record.frame_picture for record in again.find())
+    again.close()
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, not even close" * 100, b""])

@@ -123,3 +123,12 @@ def test_without_systemd_nothing_happens(tmp_path: Path) -> None:
         listener.bind("\0edge-test-notify")
         Notifier("@edge-test-notify", "x").send("READY=1", "STATUS=fine")
         assert listener.recv(100) == b"READY=1\nSTATUS=fine"
+
+
+@pytest.mark.parametrize("module", ["decision", "alarm", "judge", "parts_waiting", "supervisor"])
+def test_what_decides_reads_no_clock(module: str) -> None:
+    """Time comes in as monotonic seconds, so that setting the wall clock changes no verdict."""
+    import importlib
+
+    loaded = importlib.import_module(f"edge.{module}")
+    assert not {"time", "datetime"} & set(vars(loaded))
