@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -166,6 +167,7 @@ def _installer(root: Path, key: Path, wishes: _Wishes, keep: int = 3) -> Install
     from edge.install.station import CommandStation, default_prepare, default_probe, default_restart, split_command
     from edge.signature import load_public_key
 
+    os.umask(0o022)  # the station's own user must be able to read what is installed
     engine = load_config(wishes.config if wishes.config.exists() else None, {}).engine
     station = CommandStation(
         prepare_commands=default_prepare(engine.backend, engine.precision),

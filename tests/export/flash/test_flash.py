@@ -95,7 +95,7 @@ def test_an_installer_killed_in_the_middle_is_recovered_by_the_next_flash(desk, 
     assert desk.flash(desk.sshd.target, bundle_of("first"))[0] == 0
     pid_file = desk.root / "pid"
     hang = [o for o in desk.options() if "probe-command" not in o and "timeout-s" not in o]
-    wait = f"echo $PPID > {pid_file}.new && mv {pid_file}.new {pid_file}; sleep 60"
+    wait = f"echo $PPID > {pid_file}.new && mv {pid_file}.new {pid_file}; sleep 20"
     probe = f"--install-option=--probe-command=sh -c '{wait}'"
     second = bundle_of("second")
     outcome: list[tuple[int, str]] = []
