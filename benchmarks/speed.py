@@ -1,0 +1,207 @@
+"""How fast the scoring graph is, by engine and precision, against eager PyTorch with autograd Grad-CAM.
+
+python -m benchmarks.speed [figures] [passes] [roofline] [cost] [--threads 1] [--rounds 30] [--clock cpu|wall]
+
+Random weights: time does not depend on them. `--clock cpu` counts this process's CPU time on one thread, which other
+work on the machine disturbs little; `wall` is what a station sees, on a quiet machine. Compare within one table only.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from benchmarks.graphs import (
+    Call,
+    eager_call,
+    frames,
+    graph,
+    in_turn,
+    int8_graph,
+    onnxruntime_call,
+    openvino_batch_call,
+    openvino_call,
+    speed,
+)
+from export.rewrites.table import REWRITES
+
+SIZES = (64, 128, 256, 512)
+BATCHES = (1, 2, 4, 8, 16)
+IMAGE = Path(__file__).parents[1] / "docs" / "images" / "cost.png"
+
+
+def figures(asked: argparse.Namespace) -> None:
+    """Eager PyTorch, every engine and precision, and the graph without its Grad-CAM mask."""
+    print("| net | " + " | ".join(["eager ms", *_engines(32, 64, 1, dry=True)]) + " |")
+    print("|" + "---|" * 10)
+    for size, width in ((128, 16), (128, 32), (128, 64), (256, 16), (256, 32)):
+        calls = {"eager": eager_call(width, size, asked.threads)} | _engines(width, size, asked.threads)
+        times = in_turn(calls, frames(size), asked.rounds, asked.clock == "cpu")
+        cells = [f"{np.median(times[n]):.1f} ({speed(times, n, 'eager'):.1f}x)" for n in calls if n != "eager"]
+        print(f"| {size} px, width {width} | {np.median(times['eager']):.1f} | " + " | ".join(cells) + " |", flush=True)
+        best = min(("onnxruntime fp32", "openvino fp32"), key=lambda n: np.median(times[n]))
+        int8 = min(("onnxruntime int8", "openvino int8"), key=lambda n: np.median(times[n]))
+        print(
+            f"  int8 / true fp32, best engines: {1 / speed(times, int8, best):.2f}; int8 / bf16: "
+            f"{1 / speed(times, int8, 'openvino bf16'):.2f}; mask adds "
+            f"{100 * (speed(times, 'onnxruntime, no mask', 'onnxruntime fp32') - 1):.1f} % (onnxruntime fp32), "
+            f"{100 * (speed(times, 'openvino bf16, no mask', 'openvino bf16') - 1):.1f} % (openvino bf16)",
+            flush=True,
+        )
+
+
+def _engines(width: int, size: int, threads: int, dry: bool = False) -> dict[str, Call]:
+    names = ["onnxruntime fp32", "openvino fp32", "openvino bf16", "onnxruntime int8", "openvino int8"]
+    names += ["onnxruntime, no mask", "openvino bf16, no mask"]
+    if dry:
+        return dict.fromkeys(names, lambda frame: None)
+    single = graph(width, size)
+    int8, plain = int8_graph(single, size), graph(width, size, cam=False)
+    made = [
+        onnxruntime_call(single, threads),
+        openvino_call(single, "fp32", threads),
+        openvino_call(single, "bf16", threads),
+        onnxruntime_call(int8, threads),
+        openvino_call(int8, "int8", threads),
+        onnxruntime_call(plain, threads),
+        openvino_call(plain, "bf16", threads),
+    ]
+    return dict(zip(names, made, strict=True))
+
+
+def passes(asked: argparse.Namespace) -> None:
+    """Time with each rewrite alone, and with all, relative to the graph without any."""
+    chosen: dict[str, Any] = {"none": {}} | {name: {name: REWRITES[name]} for name in REWRITES} | {"all": REWRITES}
+    graphs = {name: graph(32, 128, rewrites=rewrites) for name, rewrites in chosen.items()}
+    print("| rewrite | onnxruntime fp32 | openvino fp32 | openvino bf16 |\n|---|---|---|---|")
+    tables = []
+    for precision in ("ort", "fp32", "bf16"):
+        calls = {
+            name: onnxruntime_call(g, asked.threads)
+            if precision == "ort"
+            else openvino_call(g, precision, asked.threads)
+            for name, g in graphs.items()
+        }
+        tables.append(in_turn(calls, frames(128), 2 * asked.rounds, asked.clock == "cpu"))
+    for name in graphs:
+        cells = [f"{np.median(t[name]):.2f} ms, {100 * (1 / speed(t, name, 'none') - 1):+.1f} %" for t in tables]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def roofline(asked: argparse.Namespace) -> None:
+    """Multiply-accumulates and bytes against the machine's measured peaks: which fraction of the bound is reached."""
+    single = graph(32, 128)
+    macs, moved = work(single)
+    peaks = {"fp32": peak_macs(torch.float32, asked.threads), "bf16": peak_macs(torch.bfloat16, asked.threads)}
+    bandwidth = peak_bytes()
+    print(f"{macs / 1e6:.0f} M multiply-accumulates, {moved / 1e6:.0f} MB read and written in fp32")
+    print(f"peaks: {peaks['fp32'] / 1e9:.0f} G/s fp32, {peaks['bf16'] / 1e9:.0f} G/s bf16, {bandwidth / 1e9:.1f} GB/s")
+    calls = {
+        "onnxruntime fp32": onnxruntime_call(single, asked.threads),
+        "openvino fp32": openvino_call(single, "fp32", asked.threads),
+        "openvino bf16": openvino_call(single, "bf16", asked.threads),
+    }
+    times = in_turn(calls, frames(128), asked.rounds, asked.clock == "cpu")
+    for name, taken in times.items():
+        precision = name.split()[1]
+        least = max(macs / peaks[precision], moved * (0.5 if precision == "bf16" else 1) / bandwidth) * 1e3
+        print(f"{name}: {np.median(taken):.2f} ms, bound {least:.2f} ms, {least / np.median(taken):.0%} of it reached")
+
+
+def work(model: onnx.ModelProto) -> tuple[int, int]:
+    """(multiply-accumulates of the weighted layers, bytes of all tensors read and written once per node in fp32)."""
+    values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+    shapes |= {t.name: list(t.dims) for t in model.graph.initializer}
+    nodes = [n for n in model.graph.node if n.op_type != "Constant"]
+    touched = [name for n in nodes for name in (*n.input, *n.output) if name in shapes]
+    return sum(_macs(n, shapes) for n in nodes), sum(4 * int(np.prod(shapes[name])) for name in touched)
+
+
+def _macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
+    """A convolution does one column of its weight per output value, a transposed one per input value."""
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        return 0
+    values = shapes[node.input[0] if node.op_type == "ConvTranspose" else node.output[0]]
+    inner = shapes[node.input[1]][1:] if "Conv" in node.op_type else shapes[node.input[0]][-1:]
+    return int(np.prod(values)) * int(np.prod(inner))
+
+
+def peak_macs(kind: torch.dtype, threads: int) -> float:
+    """Multiply-accumulates per second of a large matrix product in `kind`, the best of several."""
+    torch.set_num_threads(threads)
+    a = torch.randn(1024, 1024).to(kind)
+    times = in_turn({"product": lambda _: a @ a}, frames(8), 30, True)["product"]
+    return 1024**3 / (float(times.min()) * 1e-3)
+
+
+def peak_bytes() -> float:
+    """Bytes per second read and written by copying 64 MB, the best of several."""
+    source, target = np.ones(64_000_000, np.uint8), np.zeros(64_000_000, np.uint8)
+    times = in_turn({"copy": lambda _: np.copyto(target, source)}, frames(8), 20, True)["copy"]
+    return 2 * source.nbytes / (float(times.min()) * 1e-3)
+
+
+def cost(asked: argparse.Namespace) -> None:
+    """Time against image size and batch, SAGAN width 16, as a table and a plot."""
+    cpu = asked.clock == "cpu"
+    by_size, by_batch = {}, {}
+    for size in SIZES:
+        calls = {p: openvino_batch_call(graph(16, size), p, asked.threads) for p in ("fp32", "bf16")}
+        times = in_turn(calls, frames(size), max(5, asked.rounds // 3), cpu)
+        by_size[size] = {p: float(np.median(t)) for p, t in times.items()}
+    for batch in BATCHES:
+        calls = {p: openvino_batch_call(graph(16, 128, batch=batch), p, asked.threads) for p in ("fp32", "bf16")}
+        times = in_turn(calls, frames(128, 4, batch), max(5, asked.rounds // 3), cpu)
+        by_batch[batch] = {p: float(np.median(t)) / batch for p, t in times.items()}
+    print("| size | fp32 ms | bf16 ms |\n|---|---|---|")
+    print("\n".join(f"| {n} | {row['fp32']:.2f} | {row['bf16']:.2f} |" for n, row in by_size.items()))
+    print("| batch at 128 px | fp32 ms per frame | bf16 ms per frame |\n|---|---|---|")
+    print("\n".join(f"| {n} | {row['fp32']:.2f} | {row['bf16']:.2f} |" for n, row in by_batch.items()))
+    _plot(by_size, by_batch)
+
+
+def _plot(by_size: dict[int, dict[str, float]], by_batch: dict[int, dict[str, float]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
+    for axis, rows, label in zip(axes, (by_size, by_batch), ("image side, pixels", "batch at 128 pixels"), strict=True):
+        for precision in ("fp32", "bf16"):
+            axis.plot(list(rows), [row[precision] for row in rows.values()], "o-", label=f"OpenVINO {precision}")
+        axis.set(xscale="log", xlabel=label, ylabel="ms per frame", ylim=(0, None), xticks=list(rows))
+        axis.set_xticks(list(rows), [str(n) for n in rows], minor=False)
+        axis.grid(alpha=0.3)
+        axis.minorticks_off()
+    axes[0].set(yscale="log", ylim=(None, None))
+    axes[0].legend()
+    IMAGE.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(IMAGE, dpi=120)
+    print(f"plot: {IMAGE}")
+
+
+PARTS = {"figures": figures, "passes": passes, "roofline": roofline, "cost": cost}
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
+    asked = parser.parse_args()
+    for name in asked.parts or PARTS:
+        print(f"\n### {name} ({asked.threads} threads, {asked.clock} time)\n", flush=True)
+        PARTS[name](asked)
+
+
+if __name__ == "__main__":
+    main()
