@@ -1,4 +1,4 @@
-"""Other people's models on the same engine at the same precision: anomalib's GANomaly and EfficientAD-S, random weights.
+"""Other models on the same engine at the same precision: anomalib's GANomaly and EfficientAD-S, random weights.
 
 python -m benchmarks.peers [--size 256] [--rounds 20] [--clock cpu|wall] [--python PATH]
 
