@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -77,6 +77,32 @@ class Frames:
         counted = ", ".join(f"{count} of {w}x{h}" for (h, w), count in self.sizes.most_common(4))
         more = len(self.sizes) - 4
         return f"{counted}{f' and {more} more sizes' if more > 0 else ''} -> {target} {self.spec.colour}"
+
+
+class FrameSource(Protocol):
+    """Preprocessed images by index."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def take(self, indices: Sequence[int]) -> Tensor:
+        """The chosen images, uint8 [n, H, W, C]."""
+        ...
+
+
+class ArrayFrames:
+    """Images that are in memory already, uint8 [n, H, W, C]."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self._pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def take(self, indices: Sequence[int]) -> Tensor:
+        """See FrameSource."""
+        return torch.from_numpy(self._pixels[list(indices)])
 
 
 @dataclass(frozen=True)

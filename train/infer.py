@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from train.data import Frames
+from train.data import FrameSource
 
 Array = NDArray[np.float32]
 
@@ -23,7 +23,9 @@ class Scored:
     heatmap: Array
 
 
-def score_frames(scorer: nn.Module, frames: Frames, device: torch.device | str = "cpu", batch_size: int = 16) -> Scored:
+def score_frames(
+    scorer: nn.Module, frames: FrameSource, device: torch.device | str = "cpu", batch_size: int = 16
+) -> Scored:
     """Outputs of `scorer` over all `frames`, in order. Each image is scored as if it were alone."""
     parts: list[tuple[torch.Tensor, ...]] = []
     scorer = scorer.to(device)

@@ -19,7 +19,7 @@ from torch import Tensor
 from edge.errors import CheckFailed, InputError
 from train.augmentation import augmented
 from train.curves import Point
-from train.data import Frames, Known
+from train.data import FrameSource, Known
 from train.method import Batch, Method, Phase
 from train.noise import Noise, seed_of
 from train.processes import any_says, average_gradients, mean_over, parameters_of
@@ -75,7 +75,7 @@ class Loop:
         self,
         method: Method,
         plan: Plan,
-        data: tuple[Frames, Frames, Known | None],
+        data: tuple[FrameSource, FrameSource, Known | None],
         fabric: Fabric,
         save: Callable[[Loop], None],
     ) -> None:
