@@ -30,7 +30,7 @@ from train.method import (
 )
 from train.models.attention_batch import examples_of, tensors_of, varied
 from train.models.attention_loss import losses
-from train.models.attention_net import CONTRAST, AttentionNet, Seen, normalised
+from train.models.attention_net import AttentionNet, Seen, light_of, normalised
 from train.models.attention_normal import Distance, Moments, ReferenceDistance, Scales, enlarged
 from train.models.blocks import snapshot
 from train.scoring import masked_error, squared_error
@@ -74,7 +74,8 @@ class AttentionScorer(nn.Module):
         x = images_from_frames(frame)
         seen = self.network(normalised(x))
         size = (frame.shape[1], frame.shape[2])
-        redrawn = enlarged(seen.redrawn, size) / CONTRAST + x.mean((2, 3), keepdim=True)
+        mean, deviation = light_of(x)
+        redrawn = enlarged(seen.redrawn, size) * deviation + mean
         return Explanation(frames_from_images(redrawn), enlarged(self._mask(seen), size)[:, 0])
 
     def _mask(self, seen: Seen) -> Tensor:

@@ -16,7 +16,7 @@ from train.augment.hard import with_defects
 from train.augment.normal import moved, relit
 from train.method import UNKNOWN, Batch
 from train.models.attention_loss import Truth
-from train.models.attention_net import CONTRAST, STRIDE, normalised
+from train.models.attention_net import STRIDE, light_of, normalised
 
 Array = NDArray[np.float32]
 THREADS = 2
@@ -61,7 +61,8 @@ def varied(frames: Tensor, seeds: Sequence[int], strength: float) -> Tensor:
 def tensors_of(examples: Sequence[Example], device: torch.device) -> tuple[Tensor, Truth]:
     """Normalised images [N, C, H, W] in channels-last memory, and the truth."""
     images = _images([e.image for e in examples], device)
-    normal = (_images([e.normal for e in examples], device) - images.mean((2, 3), keepdim=True)) * CONTRAST
+    mean, deviation = light_of(images)
+    normal = (_images([e.normal for e in examples], device) - mean) / deviation
     mask = torch.from_numpy(np.stack([e.mask for e in examples]))[:, None].to(device)
     known = (mask != UNKNOWN).float()
     kind = torch.from_numpy(np.stack([e.kind[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] for e in examples]))

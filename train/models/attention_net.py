@@ -12,7 +12,7 @@ from train.models.blocks import BatchNorm2d
 
 STRIDE = 8  # image pixels per cell of the attention map, along each axis
 MULTIPLE = 32  # the image's sides are multiples of it
-CONTRAST = 2.5  # gain after the mean is removed; brings usual images to a deviation of about 1
+FAINT = 0.02  # added to an image's deviation, of -1..1: noise on a blank picture is not blown up
 RARE = -3.0  # the attention logits' first bias: defects are rare
 
 
@@ -89,13 +89,19 @@ class Residual(nn.Module):
         return F.relu(self.second(self.first(x)) + self.shortcut(x))
 
 
-def normalised(images: Tensor) -> Tensor:
-    """[N, C, H, W] in -1..1, minus each channel's mean over the picture, times CONTRAST.
+def light_of(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of each channel [N, C, 1, 1] and deviation over all channels and pixels [N, 1, 1, 1], plus FAINT."""
+    mean = images.mean((2, 3), keepdim=True)
+    return mean, ((images - mean) ** 2).mean((1, 2, 3), keepdim=True).sqrt() + FAINT
 
-    So the scores do not hang on how bright or how tinted the light is. Contrast is left alone: dividing by it would
-    make a small part on a plain ground look different from a large one.
+
+def normalised(images: Tensor) -> Tensor:
+    """[N, C, H, W] in -1..1, minus each channel's mean, over the picture's deviation.
+
+    So neither the scores nor the threshold hang on how bright, how tinted or how harsh the light is.
     """
-    return (images - images.mean((2, 3), keepdim=True)) * CONTRAST
+    mean, deviation = light_of(images)
+    return (images - mean) / deviation
 
 
 def _conv(channels: int, out_channels: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Sequential:
