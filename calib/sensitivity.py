@@ -14,7 +14,8 @@ from edge.files import write_atomic
 from edge.golden import Outputs
 from edge.manifest import GateResult
 
-PROBE_FRAMES = 24
+PROBE_FRAMES = 16
+MOST_PUT_BACK = 8  # a longer set is left as it is: each try to put a layer back costs a run over all frames
 
 
 class Trial(Protocol):
@@ -94,7 +95,7 @@ def _first_passing(trial: Trial, names: Sequence[str], progress: Progress) -> in
 
 def _without_the_needless(trial: Trial, names: Sequence[str]) -> tuple[str, ...]:
     kept = list(names)
-    for name in reversed(names[:-1]):
+    for name in reversed(names[:-1] if len(names) <= MOST_PUT_BACK else ()):
         fewer = [n for n in kept if n != name]
         if trial.verdict(fewer).passed:
             kept = fewer

@@ -16,8 +16,8 @@ from edge.manifest import Calibration, Golden, Manifest, Variant
 from edge.threshold import score_statistics
 
 # Engines round a value between two steps each its own way, so that INT8 outputs of two engines differ by about as much
-# as rounding itself does: that much is allowed, and half as much again, but not what a wrong scale would do.
-LEAST_TOLERANCE, TOLERANCE_FACTOR = 0.05, 1.5
+# as rounding itself does: that much is allowed, and half as much again, but never what a wrong scale would do.
+LEAST_TOLERANCE, TOLERANCE_FACTOR, LARGEST_TOLERANCE = 0.05, 1.5, 0.5
 REPORT = "report/int8.html"
 
 
@@ -34,7 +34,8 @@ def write_calibrated(bundle: Bundle, path: Path, bench: Bench, made: tuple[Made,
     for one in made:
         golden = run_graph(one.model, one.name, list(frames), bench.request.threads)
         moved = max(differences(golden, expected_outputs(bundle, "fp32")).values())
-        row = _variant(bench, one, max(LEAST_TOLERANCE, TOLERANCE_FACTOR * moved))
+        tolerance = min(max(LEAST_TOLERANCE, TOLERANCE_FACTOR * moved), LARGEST_TOLERANCE)
+        row = _variant(bench, one, tolerance)
         members |= _members(one, row.golden, golden)
         variants[one.name] = row
     members[REPORT] = report_html(bundle.manifest.name, bench, made).encode()

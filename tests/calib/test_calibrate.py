@@ -64,6 +64,7 @@ def test_goldens_are_those_of_each_graph(bundle_path: Path, data: Path) -> None:
         assert np.allclose([s.score for s in scored], bundle.read_array(golden.score), rtol=1e-5)
         assert np.allclose([s.heatmap for s in scored], bundle.read_array(golden.heatmap), rtol=1e-4, atol=1e-6)
         engine.close()
+        assert 0.05 <= golden.relative_tolerance <= 0.5
 
 
 def test_the_calibration_cache_holds_a_scale_for_each_tensor(bundle_path: Path, data: Path) -> None:
