@@ -12,7 +12,7 @@ from train.models.blocks import BatchNorm2d
 
 STRIDE = 8  # image pixels per cell of the attention map, along each axis
 MULTIPLE = 32  # the image's sides are multiples of it
-FAINT = 0.02  # added to an image's deviation, of -1..1: noise on a blank picture is not blown up
+FAINT = 0.02  # deviation, of -1..1, of a picture that is nearly blank: its noise is not blown up
 RARE = -3.0  # the attention logits' first bias: defects are rare
 
 
@@ -90,9 +90,9 @@ class Residual(nn.Module):
 
 
 def light_of(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of each channel [N, C, 1, 1] and deviation over all channels and pixels [N, 1, 1, 1], plus FAINT."""
+    """Mean of each channel [N, C, 1, 1] and deviation over all channels and pixels [N, 1, 1, 1], at least FAINT."""
     mean = images.mean((2, 3), keepdim=True)
-    return mean, ((images - mean) ** 2).mean((1, 2, 3), keepdim=True).sqrt() + FAINT
+    return mean, (((images - mean) ** 2).mean((1, 2, 3), keepdim=True) + FAINT**2).sqrt()
 
 
 def normalised(images: Tensor) -> Tensor:
