@@ -190,7 +190,7 @@ def _costs(bench: Bench, builder: _Builder, name: str) -> tuple[LayerCost, ...]:
     frames = [bench.court.frames[int(i)] for i in indices]
     source = bench.reference
     reference = Outputs(source.score[indices], source.masked_error[indices], source.heatmap[indices])
-    path = cache_folder() / f"sensitivity-{name}-{bench.identity.sha256[:32]}.json"
+    path = cache_folder() / f"sensitivity-{name}-{bench.identity.ranges_sha256[:32]}.json"
     convs = builder.plan(()).convs
     return cached_costs(path, lambda: layer_costs(builder, convs, frames, reference, bench.progress))
 

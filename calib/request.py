@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -54,10 +55,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Identity:
-    """What the calibration rests on: the frames that set the ranges, and a hash over all that decides the result."""
+    """What the calibration rests on: the frames that set the ranges, and a hash over all that decides the result.
+
+    `ranges_sha256` leaves out rate and limits, which change the verdict but not what the layers cost.
+    """
 
     data: DataFingerprint
     sha256: str
+    ranges_sha256: str
 
 
 def identify(bundle: Bundle, request: Request, frames: CalibrationFrames) -> Identity:
@@ -71,12 +76,15 @@ def identify(bundle: Bundle, request: Request, frames: CalibrationFrames) -> Ide
         "frames": data.sha256,
         "judges": judges.sha256,
         "method": request.method,
-        "rate": rate_of(bundle, request),
-        "limits": asdict(request.limits),
         "exclude": sorted(request.exclude),
         "tool": VERSION,
     }
-    return Identity(data, sha256_of(json.dumps(content, sort_keys=True).encode()))
+    verdict = {"rate": rate_of(bundle, request), "limits": asdict(request.limits)}
+    return Identity(data, _hash(content | verdict), _hash(content))
+
+
+def _hash(content: Mapping[str, object]) -> str:
+    return sha256_of(json.dumps(content, sort_keys=True).encode())
 
 
 def rate_of(bundle: Bundle, request: Request) -> float:
