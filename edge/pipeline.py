@@ -57,6 +57,7 @@ from edge.preprocess import preprocess
 WAIT_S = 0.1  # for a frame, before a sign of life is given and commands are read
 HELD_FRAMES = 8
 ENGINE_TRIES = 3
+OPENING_S = 2.0  # a camera that is being opened is not called lost yet
 PR_SET_PDEATHSIG = 1
 KINDS = {
     FaultSource.BUNDLE: FaultKind.BUNDLE_REFUSED,
@@ -103,6 +104,7 @@ class Pipeline:
         self._say(Progress("opening the camera"))
         settings = CameraSettings(**config.camera.model_dump(exclude={"url"}))
         self._grabber = Grabber(config.camera.url, settings, must_open=not self._spec.again)
+        self._opened_s = time.monotonic()
         self._is_live = is_live(config.camera.url, settings)
         self._health = _health_monitor(self._bundle, config.health)
         self._say(_ready(self._bundle, self._engine, self._grabber, self._limit))
@@ -168,7 +170,8 @@ class Pipeline:
 
     def _no_frame(self, lost: CameraLost) -> None:
         status = self._grabber.status
-        if status.connected:
+        opening = status.last_frame_at_s is None and time.monotonic() - self._opened_s < OPENING_S
+        if status.connected or opening:
             self._say(Alive())
         else:
             self._blind(FaultSource.CAMERA, FaultKind.CAMERA_LOST, status.fault or str(lost))

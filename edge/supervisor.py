@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from edge.pipeline_spec import PipelineSpec
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 WORD_BUFFER_BYTES = 16_384  # small, so that a pipeline reading a clip cannot run far ahead of the verdict
 RESTART_PAUSE_S = 0.2
+FAMILY = "EDGE_PIPELINE"
 MEMORY_PERIOD_S = 1.0
 
 
@@ -70,13 +72,14 @@ class PipelineProcess:
         self.words, their_words = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pictures, their_pictures = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         their_words.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WORD_BUFFER_BYTES)
+        self._family = secrets.token_hex(8)
         numbers = (their_words.fileno(), their_pictures.fileno())
         try:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "edge.pipeline", *map(str, numbers)],
                 stdin=subprocess.PIPE,
                 pass_fds=numbers,
-                env={**os.environ, "PYTHONPATH": _python_path()},
+                env={**os.environ, "PYTHONPATH": _python_path(), FAMILY: self._family},
             )
         finally:
             their_words.close()
@@ -109,7 +112,10 @@ class PipelineProcess:
             self._child.send_signal(signal.SIGKILL)
         with contextlib.suppress(OSError):
             self.pictures.shutdown(socket.SHUT_RDWR)
-        return self._child.wait(10)
+        code = self._child.wait(10)
+        if code != 0:
+            end_family(self._family)
+        return code
 
 
 class Supervisor:
@@ -181,6 +187,18 @@ class Supervisor:
         process, self.process = self.process, None
         self.memory_mb = 0.0
         return 0 if process is None else process.end(patience_s)
+
+
+def end_family(mark: str) -> None:
+    """Kill what a pipeline that was killed left behind, such as a capture process that still holds the camera.
+
+    Its descendants are known by a mark in their environment, which they inherit wherever they are reparented to.
+    """
+    wanted = f"{FAMILY}={mark}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def memory_mb(pid: int) -> float:

@@ -133,8 +133,10 @@ class Soak:
         return report
 
     def close(self) -> None:
-        """Nothing stays behind."""
-        self.station.kill()
+        """Nothing stays behind; a station that is gone or must be killed is told with its last words."""
+        last_words = self.station.kill()
+        if last_words:
+            print(last_words)
         self.plc.close()
         self.camera.close()
 
@@ -256,8 +258,13 @@ class _InSmallDisk(Running):
         time.sleep(2.0)
         self.first_mb = memory_mb(self.child)
 
-    def kill(self) -> None:
-        """End it if it still runs."""
-        if self.process.poll() is None:
+    def kill(self) -> str:
+        """End it if it was not ended in peace; returns how it ended and what it said last, "" if all was well."""
+        if self.process.stderr is None or self.process.stderr.closed:
+            return ""
+        alone = self.process.poll()
+        if alone is None:
             self.process.kill()
-            self.process.communicate()
+        out, err = self.process.communicate()
+        how = "was killed by the test" if alone is None else f"had ended by itself with {alone}"
+        return f"the station {how}; it said:\n{out[-1500:]}\n{err[-3000:]}"

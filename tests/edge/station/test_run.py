@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -90,9 +92,9 @@ def test_a_killed_pipeline_is_fault_at_once_and_comes_back(
 def test_a_lost_camera_and_a_failing_engine_are_faults_of_their_own(tiny: Path, plc: Plc, tmp_path: Path) -> None:
     folder = tmp_path / "camera"
     write_folder(folder, 40)
-    for n in range(40, 45):
+    for n in range(40, 42):  # fewer than make the pipeline give up and start anew
         write_png(folder / f"{n:04}.png", scene(n, poison=True))
-    for n in range(45, 75):
+    for n in range(42, 75):
         write_png(folder / f"{n:04}.png", scene(n))
     for n in range(75, 110):
         write_png(folder / f"{n:04}.png", scene(n, size=48))
@@ -184,6 +186,36 @@ def test_the_pipeline_does_not_outlive_the_station(tiny: Path, good_parts: Path,
         while is_running(child) and time.monotonic() < end_s:
             time.sleep(0.02)
         assert not is_running(child)
+
+
+@pytest.mark.skipif(shutil.which("gst-launch-1.0") is None, reason="needs gstreamer1.0-tools (Debian package)")
+def test_a_killed_pipeline_leaves_no_process_that_holds_the_camera(tiny: Path, tmp_path: Path) -> None:
+    camera = "gst:videotestsrc is-live=true pattern=black ! video/x-raw,width=64,height=64,framerate=30/1"
+    with station("--bundle", tiny, "--camera", camera, "--events", tmp_path / "events", *ENGINE) as running:
+        holders = _until_children(lambda: running.child)
+        os.kill(holders[0], signal.SIGSTOP)  # it would not even notice a broken pipe
+        child = running.child
+        os.kill(child, signal.SIGKILL)
+        assert _until_children(lambda: running.other_child(child)) != holders
+        assert not is_running(holders[0])
+        running.stop()
+
+
+def _until_children(of: Callable[[], int]) -> list[int]:
+    """The children of a process, as soon as it has any."""
+    end_s = time.monotonic() + 15
+    while time.monotonic() < end_s:
+        try:
+            pid = of()
+            found = [
+                int(p) for task in Path(f"/proc/{pid}/task").iterdir() for p in (task / "children").read_text().split()
+            ]
+        except (OSError, IndexError):
+            found = []
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("no capture process")
 
 
 def test_ascii_wire(tiny: Path, tmp_path: Path) -> None:
