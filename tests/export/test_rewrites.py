@@ -124,19 +124,29 @@ def test_interpolation_rows_sum_to_one() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_blocked_attention_is_the_same_convolution(kernel: int, bias: bool) -> None:
     weights = {"w": normal(1, 2, kernel, kernel)} | ({"b": [0.5]} if bias else {})
-    node = helper.make_node("Conv", ["x", *weights], ["y"], pads=[kernel // 2] * 4, name="c")
-    before = model([node], weights, ([1, 2, 32, 40], [1, 1, 32, 40]))
+    before = model(
+        [
+            helper.make_node("ReduceMean", ["x"], ["m"], axes=[1], name="m"),
+            helper.make_node("ReduceMax", ["x"], ["n"], axes=[1], name="n"),
+            helper.make_node("Concat", ["m", "n"], ["j"], axis=1, name="j"),
+            helper.make_node("Conv", ["j", *weights], ["y"], pads=[kernel // 2] * 4, name="c"),
+        ],
+        weights,
+        ([1, 2, 32, 40], [1, 1, 32, 40]),
+    )
     after = blocked_attention(before)
-    assert ops(after) == ["SpaceToDepth", "Conv", "DepthToSpace"]
+    assert ops(after)[2:] == ["SpaceToDepth", "SpaceToDepth", "Concat", "Conv", "DepthToSpace"]
     x = normal(1, 2, 32, 40)
     np.testing.assert_allclose(run(after, x), run(before, x), atol=1e-4)
 
 
 @pytest.mark.parametrize(("channels", "out", "side"), [(16, 1, 32), (2, 2, 32), (2, 1, 16), (2, 1, 34)])
 def test_other_convolutions_are_left_alone(channels: int, out: int, side: int) -> None:
-    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[3] * 4, name="c")
-    graph = model([node], {"w": normal(out, channels, 7, 7)}, ([1, channels, side, side], [1, out, side, side]))
-    assert ops(blocked_attention(graph)) == ["Conv"]
+    parts = [helper.make_node("Split", ["x"], [f"p{i}" for i in range(channels)], axis=1, name="s")]
+    parts.append(helper.make_node("Concat", [f"p{i}" for i in range(channels)], ["j"], axis=1, name="j"))
+    parts.append(helper.make_node("Conv", ["j", "w"], ["y"], pads=[3] * 4, name="c"))
+    graph = model(parts, {"w": normal(out, channels, 7, 7)}, ([1, channels, side, side], [1, out, side, side]))
+    assert ops(blocked_attention(graph)) == ["Split", "Concat", "Conv"]
 
 
 @pytest.mark.parametrize("duplicated", [True, False])
