@@ -13,6 +13,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+from edge.cli.base import run
+from edge.cli.run import command
 from edge.events import EventStore
 from edge.images import read_image, write_png
 from firmware_bridge.messages import Acknowledge, AlarmCleared, Fault, Trigger, Verdict
@@ -56,8 +58,24 @@ def test_each_defect_of_a_clip_is_alarmed_once_and_kept(tiny: Path, plc: Plc, tm
 
 
 def test_json_has_one_object_per_change_and_event(tiny: Path, tmp_path: Path) -> None:
+    plc = Plc(tmp_path / "port", "ascii")
     clip = write_clip(tmp_path / "clip.mkv", 60, {20: 5})
-    code, out, err = run_to_end("--bundle", tiny, "--camera", clip, "--events", tmp_path / "e", "--json", *ENGINE)
+    code, out, err = run_to_end(
+        "--bundle",
+        tiny,
+        "--camera",
+        clip,
+        "--events",
+        tmp_path / "e",
+        "--json",
+        *ENGINE,
+        "--serial",
+        plc.path,
+        "--wire",
+        "ascii",
+    )
+    assert plc.alarms() == [1]
+    plc.close()
     said = objects(out)
     assert code == 0 and "60 frames, 1 alarms" in err
     assert [o["change"] for o in said if o["type"] == "event"] == ["raised", "returned-to-normal"]
@@ -218,15 +236,6 @@ def _until_children(of: Callable[[], int]) -> list[int]:
     raise AssertionError("no capture process")
 
 
-def test_ascii_wire(tiny: Path, tmp_path: Path) -> None:
-    plc = Plc(tmp_path / "port", "ascii")
-    clip = write_clip(tmp_path / "clip.mkv", 60, {20: 5})
-    arguments = ("--bundle", tiny, "--camera", clip, "--serial", plc.path, "--wire", "ascii", *ENGINE)
-    code, _, err = run_to_end(*arguments, "--events", tmp_path / "events")
-    assert (code, err) == (0, "") and plc.alarms() == [1]
-    plc.close()
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -244,12 +253,17 @@ def test_ascii_wire(tiny: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_missing_is_said_in_one_line(
-    tiny: Path, good_parts: Path, tmp_path: Path, arguments: tuple[str, str], code: int, words: str
+    tiny: Path,
+    good_parts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, str],
+    code: int,
+    words: str,
 ) -> None:
     chosen = {"--bundle": str(tiny), "--camera": str(good_parts), "--events": str(tmp_path / "e"), **dict([arguments])}
-    typed = [word for pair in chosen.items() for word in pair]
-    found, _, err = run_to_end(*typed)
-    assert found == code, err
+    assert run(command, [word for pair in chosen.items() for word in pair]) == code
+    err = capsys.readouterr().err
     assert err.count("\n") == 1 and err.startswith("error: ") and words in err
 
 
