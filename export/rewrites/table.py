@@ -10,13 +10,11 @@ from export.graph import checked
 from export.rewrites.attention import blocked_attention
 from export.rewrites.concat import flat_concat
 from export.rewrites.resize import resize_by_products
-from export.rewrites.separable import plain_first
 
 Rewrite = Callable[[ModelProto], ModelProto]
 
 REWRITES: dict[str, Rewrite] = {
     "flat-concat": flat_concat,
-    "plain-first": plain_first,
     "resize-by-products": resize_by_products,
     "blocked-attention": blocked_attention,
 }

@@ -17,7 +17,6 @@ from export.rewrites.attention import blocked_attention
 from export.rewrites.cast_first import cast_first
 from export.rewrites.concat import flat_concat
 from export.rewrites.resize import interpolation, resize_by_products
-from export.rewrites.separable import plain_first
 from export.rewrites.table import REWRITES, rewritten
 from tests.export.conftest import SPEC, pictures, small_method
 
@@ -147,31 +146,6 @@ def test_other_convolutions_are_left_alone(channels: int, out: int, side: int) -
     parts.append(helper.make_node("Conv", ["j", "w"], ["y"], pads=[3] * 4, name="c"))
     graph = model(parts, {"w": normal(out, channels, 7, 7)}, ([1, channels, side, side], [1, out, side, side]))
     assert ops(blocked_attention(graph)) == ["Split", "Concat", "Conv"]
-
-
-@pytest.mark.parametrize("duplicated", [True, False])
-def test_plain_first_is_the_product_of_both_halves(duplicated: bool) -> None:
-    wide = 6 if duplicated else 3
-    weights = {"dw": normal(wide, 1, 3, 3), "db": normal(wide), "pw": normal(5, wide, 1, 1), "pb": normal(5)}
-    nodes = [helper.make_node("Concat", ["x", "x"], ["d"], axis=1, name="j")] if duplicated else []
-    source = "d" if duplicated else "x"
-    nodes.append(helper.make_node("Conv", [source, "dw", "db"], ["m"], group=wide, pads=[1] * 4, name="a"))
-    nodes.append(helper.make_node("Conv", ["m", "pw", "pb"], ["y"], name="b"))
-    before = model(nodes, weights, ([1, 3, 8, 8], [1, 5, 8, 8]))
-    after = plain_first(before)
-    assert ops(after) == ["Conv"]
-    x = normal(1, 3, 8, 8)
-    np.testing.assert_allclose(run(after, x), run(before, x), atol=1e-5)
-
-
-def test_a_depthwise_output_that_is_read_elsewhere_is_not_merged() -> None:
-    weights = {"dw": normal(3, 1, 3, 3), "pw": normal(3, 3, 1, 1)}
-    nodes = [
-        helper.make_node("Conv", ["x", "dw"], ["m"], group=3, pads=[1] * 4, name="a"),
-        helper.make_node("Conv", ["m", "pw"], ["n"], name="b"),
-        helper.make_node("Add", ["m", "n"], ["y"], name="c"),
-    ]
-    assert ops(plain_first(model(nodes, weights, ([1, 3, 8, 8], [1, 3, 8, 8])))) == ["Conv", "Conv", "Add"]
 
 
 def test_cast_first_leaves_a_graph_that_casts_first_alone(graph: ModelProto) -> None:
