@@ -88,9 +88,7 @@ def _tell_exclusions(made: tuple[Made, ...]) -> None:
                 cost = f"costs {one.times_ms[one.name] - one.times_ms[layer]:+.2f} ms here"
             print(f"{one.name}: {layer} stays in float, {cost}")
         if one.times_ms and one.times_ms[one.name] >= one.times_ms["fp32"]:
-            print(
-                f"{one.name}: no faster than fp32 on onnxruntime here; a station with --precision auto measures and picks"
-            )
+            print(f"{one.name}: no faster than fp32 on onnxruntime here; --precision auto measures and picks")
 
 
 def _frame_count(frames: str) -> tuple[int | None, bool]:
