@@ -20,6 +20,7 @@ from edge.errors import InputError
 from edge.files import sha256_of
 from edge.health import HealthLimits
 
+SECRETS = frozenset(("token", "password", "secret"))
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, le=86_400.0, allow_inf_nan=False)]
 
@@ -135,6 +136,14 @@ class StationConfig(_Section):
     def version(self) -> str:
         """First 12 hex digits of the SHA-256 of the resolved configuration."""
         return sha256_of(self.model_dump_json().encode())[:12]
+
+    def without_secrets(self) -> str:
+        """The configuration as JSON, to be kept with the events: tokens, passwords and secrets are left out."""
+        options = {
+            name: {key: "(left out)" if key in SECRETS else value for key, value in values.items()}
+            for name, values in self.sink_options.items()
+        }
+        return self.model_copy(update={"sink_options": options}).model_dump_json(indent=1)
 
 
 def load_config(path: Path | None, overrides: Mapping[str, object]) -> StationConfig:

@@ -54,6 +54,10 @@ class SinkContext:
 SINKS: dict[str, str] = {
     "terminal": "edge.terminal:StatusLine",
     "json": "edge.terminal:JsonLines",
+    "page": "edge.page.sink:PageSink",
+    "mqtt": "edge.listeners.mqtt:MqttSink",
+    "webhook": "edge.listeners.webhook:WebhookSink",
+    "metrics": "edge.listeners.metrics:MetricsFile",
 }
 
 

@@ -27,7 +27,7 @@ class StationParts:
         budget = Budget(events.max_mb * 1e6, events.max_age_days * 86_400, events.min_free_mb * 1e6)
         self.writer = EventWriter(self.store, budget, free)
         try:
-            write_atomic(events.folder / "config.json", config.model_dump_json(indent=1).encode())
+            write_atomic(events.folder / "config.json", config.without_secrets().encode())
             self.outputs = Outputs(config.outputs, config.name, self.commands)
         except Exception:
             self.writer.close()

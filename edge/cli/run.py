@@ -44,6 +44,10 @@ def command(
     ] = False,
     learn: Annotated[int | None, typer.Option(help="refit the threshold from N frames that you vouch for")] = None,
     false_alarm_rate: Annotated[float, typer.Option(help="stated rate for --learn, per frame")] = 0.001,
+    page: Annotated[str | None, typer.Option(help="station page at ADDRESS:PORT, for example 127.0.0.1:8080")] = None,
+    mqtt: Annotated[str | None, typer.Option(help="broker: mqtt://HOST:PORT, mqtts:// with TLS")] = None,
+    webhook: Annotated[str | None, typer.Option(help="http(s)://... that events are posted to, signed")] = None,
+    metrics_file: Annotated[str | None, typer.Option(help="NAME.prom for node_exporter's text files")] = None,
     sink: Annotated[list[str] | None, typer.Option(help="NAME=ADDRESS of one more listener")] = None,
     key: Annotated[Path | None, typer.Option(help="public key that the bundle must be signed with")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per second, change and event")] = False,
@@ -65,6 +69,10 @@ def command(
         "outputs.gpio": gpio,
         "events.folder": events,
         "sinks.json" if as_json else "sinks.terminal": "-",
+        "sinks.page": page,
+        "sinks.mqtt": mqtt,
+        "sinks.webhook": webhook,
+        "sinks.metrics": metrics_file,
         **_sinks(sink or []),
     }
     resolved = load_config(config, typed)
