@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 import torch
@@ -223,8 +224,9 @@ def _load_pretrained(name: str, method: Method, file: Path | None) -> None:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         method.load_pretrained(state)  # type: ignore[attr-defined]
-    except (OSError, RuntimeError, KeyError, AttributeError, EOFError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+    except (OSError, RuntimeError, KeyError, AttributeError, EOFError, ValueError, UnpicklingError) as error:
+        pickled = isinstance(error, UnpicklingError)
+        reason = "it holds more than tensors" if pickled else next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"cannot use pretrained weights {file}", reason, "give torchvision's resnet18 state dict"
         ) from error

@@ -63,15 +63,18 @@ class ConvBlock(nn.Module):
 
 
 class DepthwiseSeparable(nn.Module):
-    """Depth-wise 3x3 with a multiplier, then 1x1, both with bias, nothing between (SmaAt-UNet, kernels_per_layer 2)."""
+    """Depth-wise 3x3 with a multiplier, then 1x1, both with bias, nothing between (SmaAt-UNet, kernels_per_layer 2).
 
-    def __init__(self, channels: int, out_channels: int, multiplier: int = 2) -> None:
+    With `kernel` 4 and `stride` 2 it halves even sides, as DCGAN's convolutions do.
+    """
+
+    def __init__(self, channels: int, out_channels: int, multiplier: int = 2, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(channels, channels * multiplier, 3, padding=1, groups=channels)
+        self.depthwise = nn.Conv2d(channels, channels * multiplier, kernel, stride, 1, groups=channels)
         self.pointwise = nn.Conv2d(channels * multiplier, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, O, H, W]."""
+        """[N, C, H, W] -> [N, O, H / stride, W / stride]."""
         out: Tensor = self.pointwise(self.depthwise(x))
         return out
 
@@ -89,14 +92,14 @@ class DuplicatedDepthwise(nn.Module):
         channels, wide = old.in_channels, old.out_channels
         self.times = wide // channels
         order = torch.arange(wide).view(channels, self.times).T.flatten()
-        self.depthwise = nn.Conv2d(wide, wide, old.kernel_size, padding=1, groups=wide)  # type: ignore[arg-type]
+        self.depthwise = nn.Conv2d(wide, wide, old.kernel_size, old.stride, 1, groups=wide)  # type: ignore[arg-type]
         self.pointwise = nn.Conv2d(wide, source.pointwise.out_channels, 1)
         self.depthwise.load_state_dict({k: v[order] for k, v in old.state_dict().items()})
         weight, bias = source.pointwise.weight[:, order], source.pointwise.bias
         self.pointwise.load_state_dict({"weight": weight, "bias": bias})
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, O, H, W]."""
+        """As the source."""
         out: Tensor = self.pointwise(self.depthwise(torch.cat([x] * self.times, 1)))
         return out
 
