@@ -17,6 +17,7 @@ import onnx
 import torch
 
 from benchmarks.graphs import (
+    HINTS,
     Call,
     eager_call,
     frames,
@@ -97,7 +98,7 @@ def roofline(asked: argparse.Namespace) -> None:
     """Multiply-accumulates and bytes against the machine's measured peaks: which fraction of the bound is reached."""
     single = graph(32, 128)
     macs, moved = work(single)
-    peaks = {"fp32": peak_macs(torch.float32, asked.threads), "bf16": peak_macs(torch.bfloat16, asked.threads)}
+    peaks = {"fp32": peak_macs("fp32", asked.threads), "bf16": peak_macs("bf16", asked.threads)}
     bandwidth = peak_bytes()
     print(f"{macs / 1e6:.0f} M multiply-accumulates, {moved / 1e6:.0f} MB read and written in fp32")
     print(f"peaks: {peaks['fp32'] / 1e9:.0f} G/s fp32, {peaks['bf16'] / 1e9:.0f} G/s bf16, {bandwidth / 1e9:.1f} GB/s")
@@ -132,12 +133,32 @@ def _macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
     return int(np.prod(values)) * int(np.prod(inner))
 
 
-def peak_macs(kind: torch.dtype, threads: int) -> float:
-    """Multiply-accumulates per second of a large matrix product in `kind`, the best of several."""
+def peak_macs(precision: str, threads: int) -> float:
+    """Multiply-accumulates per second of the best of three square matrix products, by torch and by OpenVINO."""
+    import openvino as ov
+
     torch.set_num_threads(threads)
-    a = torch.randn(1024, 1024).to(kind)
-    times = in_turn({"product": lambda _: a @ a}, frames(8), 30, True)["product"]
-    return 1024**3 / (float(times.min()) * 1e-3)
+    settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
+    found = []
+    for side in (256, 512, 1024):
+        product = _product(side)
+        request = ov.Core().compile_model(product, "CPU", settings).create_infer_request()
+        value = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
+        a = torch.from_numpy(value).to(torch.float32 if precision == "fp32" else torch.bfloat16)
+        calls = {"torch": lambda _, a=a: a @ a, "openvino": lambda _, r=request, v=value: r.infer({0: v})}
+        times = in_turn(calls, frames(8), 30, True)
+        found += [side**3 / (float(t.min()) * 1e-3) for t in times.values()]
+    return max(found)
+
+
+def _product(side: int) -> Any:
+    """x [side, side] times a constant, in OpenVINO, whose weights are laid out beforehand, as in a network."""
+    import openvino as ov
+    from openvino import opset13
+
+    x = opset13.parameter([side, side], np.float32)
+    weight = np.random.default_rng(1).standard_normal((side, side)).astype(np.float32)
+    return ov.Model([opset13.matmul(x, opset13.constant(weight), False, False)], [x])
 
 
 def peak_bytes() -> float:
