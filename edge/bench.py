@@ -48,7 +48,10 @@ def sources(bundle: Bundle) -> list[bytes]:
 
 
 def time_stages(engine: Engine, bundle: Bundle, plan: Plan, clock: Callable[[], float] = time.perf_counter) -> Times:
-    """Milliseconds of every stage for each timed frame, and their sum as `total`."""
+    """Milliseconds of every stage for each timed frame, and their sum as `total`.
+
+    An engine that has `device_ms` adds its own stages (h2d, compute, d2h), which are parts of `infer`.
+    """
     files, times = sources(bundle), {stage: list[float]() for stage in (*STAGES, "total")}
     threshold = bundle.manifest.variants[engine.variant].threshold.value
     for number in range(plan.warmup + plan.frames):
@@ -56,6 +59,8 @@ def time_stages(engine: Engine, bundle: Bundle, plan: Plan, clock: Callable[[], 
         if number >= plan.warmup:
             for stage, start, end in zip(STAGES, marks, marks[1:], strict=False):
                 times[stage].append((end - start) * 1e3)
+            for stage, spent in getattr(engine, "device_ms", {}).items():  # within `infer`, by the device's own clock
+                times.setdefault(stage, []).append(spent)
             times["total"].append((marks[-1] - marks[0]) * 1e3)
     return times
 

@@ -11,7 +11,7 @@ def watts(root: Path = HWMON) -> float | None:
     """Power of the whole board (a rail named VDD_IN or alike, else the sum of all rails) in watts; None if unknown."""
     rails = dict(_rails(root))
     whole = next(
-        (value for name, value in rails.items() if name.upper() in ("VDD_IN", "VIN_SYS_5V0", "POM_5V_IN")), None
+        (value for name, value in rails.items() if name.upper() in ("VDD_IN", "POM_5V_IN")), None
     )
     return whole if whole is not None else (sum(rails.values()) if rails else None)
 
@@ -22,7 +22,7 @@ def _rails(root: Path) -> list[tuple[str, float]]:
         number = voltage.name.removeprefix("in").removesuffix("_input")
         label = _text(voltage.with_name(f"in{number}_label"))
         millivolts, milliamperes = _text(voltage), _text(voltage.with_name(f"curr{number}_input"))
-        if label and millivolts.isdigit() and milliamperes.isdigit():
+        if label and label != "NC" and millivolts.isdigit() and milliamperes.isdigit():
             found.append((label, int(millivolts) * int(milliamperes) / 1e6))
     return found
 

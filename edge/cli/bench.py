@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.bench import Frame, Plan, Times, ratio, summary, time_in_turn, time_stages
+from edge.board import BoardWatch
 from edge.bundle import Bundle, open_bundle
 from edge.cli.base import main_of
 from edge.eager import EagerTorch
@@ -21,7 +22,6 @@ from edge.engine.open import candidates_of, open_candidate, open_engine
 from edge.errors import EdgeError, UsageError
 from edge.files import write_atomic
 from edge.golden import golden_frames
-from edge.power import watts
 
 
 def command(
@@ -51,30 +51,33 @@ def command(
 def _single(bundle: Bundle, wish: tuple[str, str], threads: int, plan: Plan) -> dict[str, Any]:
     engine = open_engine(bundle, *wish, threads=threads, report=print)
     try:
-        times = time_stages(engine, bundle, plan)
-        result = _figures(bundle, engine.description, engine.variant, times)
+        with BoardWatch() as board:
+            times = time_stages(engine, bundle, plan)
+        result = _figures(bundle, engine, times, board)
     finally:
         engine.close()
     print(f"{engine.description}, {result['input']}, {plan.frames} frames")
     _print_stages(result["stages"])
     power = "" if result["watts"] is None else f", {result['watts']:.1f} W, {result['mj_per_frame']:.1f} mJ per frame"
+    if facts := board.facts():
+        print(", ".join(f"{name} {value}" for name, value in facts.items()))
     print(f"{result['fps']:.1f} frames/s, {result['rss_mb']:.0f} MB resident{power}")
     return result
 
 
-def _figures(bundle: Bundle, description: str, variant: str, times: Times) -> dict[str, Any]:
-    spec, stages, power = bundle.manifest.preprocessing, {name: summary(t) for name, t in times.items()}, watts()
+def _figures(bundle: Bundle, engine: Engine, times: Times, board: BoardWatch) -> dict[str, Any]:
+    spec, stages, power = bundle.manifest.preprocessing, {name: summary(t) for name, t in times.items()}, board.watts
     mean_ms = stages["total"]["mean_ms"]
     return {
-        "backend": description,
-        "precision": variant,
+        "backend": engine.description,
+        "precision": engine.variant,
         "input": f"{spec.width}x{spec.height} {spec.colour}",
         "stages": stages,
         "fps": round(1e3 / mean_ms, 2),
         "rss_mb": round(rss_mb(), 1),
         "watts": power,
         "mj_per_frame": None if power is None else round(power * mean_ms, 2),
-        "machine": describe_machine(),
+        "machine": describe_machine() | board.facts(),
     }
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,12 @@ def decide(bundle: Bundle, timings: dict[str, Any], source: str) -> Choice:
     return Choice((taken.split("/")[0], _variant(taken)), f"auto took {taken} ({why}); {source}: {table}")
 
 
+def remember(bundle: Bundle, timings: Mapping[Candidate, float | str]) -> None:
+    """Keep timings of TensorRT engines that edge-build took, so that the station need not measure them again."""
+    path = cache_folder() / f"choice-{_key(bundle, list(timings), 0)}.json"
+    write_atomic(path, json.dumps({"/".join(c): value for c, value in timings.items()}, indent=1).encode())
+
+
 def measure(bundle: Bundle, candidates: list[Candidate], threads: int) -> dict[str, Any]:
     """Median milliseconds per frame of every candidate, interleaved, in a child process."""
     wanted = [f"{backend}/{variant}" for backend, variant in candidates]
@@ -89,6 +96,8 @@ def cache_folder() -> Path:
 
 
 def _key(bundle: Bundle, candidates: list[Candidate], threads: int) -> str:
+    if all(backend == "tensorrt" for backend, _ in candidates):
+        threads = 0  # it runs on the GPU
     asked = json.dumps([bundle.identity, machine_fingerprint(), sorted(candidates), threads])
     return sha256_of(asked.encode())[:32]
 

@@ -91,12 +91,22 @@ def candidates_of(bundle: Bundle, precision: str = "auto", backend: str = "auto"
             f"installed: {', '.join(b for b in BACKENDS if is_installed(b)) or 'none'}",
             "name another precision or back end, or run edge-calibrate for INT8",
         )
-    return found
+    return _without_unbuilt(found, bundle)
 
 
 def fits(backend: str, row: Variant) -> bool:
     """Whether `backend` runs a graph written like this."""
     return (row.precision, row.dialect) in FITS[backend]
+
+
+def _without_unbuilt(found: list[Candidate], bundle: Bundle) -> list[Candidate]:
+    """Of several TensorRT variants only those that edge-build made; all of them if it made none, which is then told."""
+    if sum(backend == "tensorrt" for backend, _ in found) < 2:
+        return found
+    from edge.tensorrt.cache import EngineCache  # knows this module
+
+    built = EngineCache().built_variants(bundle)
+    return [(b, name) for b, name in found if b != "tensorrt" or name in built or not built]
 
 
 def _variants(bundle: Bundle, precision: str) -> dict[str, Variant]:
