@@ -2,7 +2,7 @@
 
     python benchmarks/papers.py TABLE [--quick] [--out FOLDER] [--data DIR]
 
-Networks are in eval mode, epochs or minutes are fixed beforehand, validation is on held-out normal images, and no
+Networks are in eval mode, epochs are fixed beforehand, validation is on held-out normal images, and no
 statistic of the test set enters anything. --quick is for a CPU: few images, thin networks, one seed; its figures show
 that the protocol runs and which way the differences point, not what the method can do.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -45,22 +45,22 @@ Parts = Callable[[Method, data.Images], dict[str, Scores]]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is spent: images (training, test), width, minutes per network, seeds, and rows of the table."""
+    """How much is spent: images (training, test), width, epochs, seeds, and rows of the table (None: all)."""
 
     counts: tuple[int, int]
     width: int
-    minutes: float
+    epochs: int
     seeds: int
     rows: int | None
 
     @property
     def plan_size(self) -> int:
         """Batch size."""
-        return min(64, self.counts[0] // 4)
+        return min(64, self.counts[0] // 10)
 
 
-QUICK = Effort((240, 90), 16, 0.75, 1, 2)
-FULL = Effort((2000, 900), 64, 15.0, 5, None)
+QUICK = Effort((300, 90), 16, 40, 1, 2)
+FULL = Effort((2000, 900), 64, 100, 5, None)
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def fit(name: str, trial: data.Trial, effort: Effort, seed: int, device: str) ->
         masks = torch.full(trial.known.shape[:3], UNKNOWN, dtype=torch.uint8)
         known = Known(Path(), (), torch.from_numpy(trial.known), masks)
     frames = ArrayFrames(trial.train[held:]), ArrayFrames(trial.train[:held]), known
-    plan = Plan(effort.plan_size, seed, minutes=effort.minutes)
+    plan = Plan(effort.plan_size, seed, epochs=effort.epochs)
     Loop(method, plan, frames, open_fabric(device), lambda loop: None).run()
     method.networks.cpu().eval()
     return method
@@ -214,7 +214,7 @@ def fit(name: str, trial: data.Trial, effort: Effort, seed: int, device: str) ->
 def run_folder(folder: Path, effort: Effort, out: Path, names: list[str]) -> Iterator[dict[str, Any]]:
     """Every method on a folder in MVTec layout, as it is and again without each image's mean brightness."""
     for name in names:
-        request = Request(name, folder, out / name, Plan(8, 0, minutes=effort.minutes), (64, 64), effort.width)
+        request = Request(name, folder, out / name, Plan(8, 0, epochs=effort.epochs), (64, 64), effort.width)
         start(request).train(open_fabric("cpu"))
         from train.checkpoint import load_run
 
@@ -258,13 +258,13 @@ def command(
     methods: Annotated[
         str, typer.Option(help="For the table `folder`: names, comma separated.")
     ] = "vae,ganomaly,sagan",
-    minutes: Annotated[float | None, typer.Option(help="Per network, instead of the default.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the default.", min=1)] = None,
+    rows: Annotated[int | None, typer.Option(help="Only the first rows of the table.", min=1)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Run one table's protocol."""
     effort = QUICK if quick else FULL
-    if minutes is not None:
-        effort = Effort(effort.counts, effort.width, minutes, effort.seeds, effort.rows)
+    effort = replace(effort, epochs=epochs or effort.epochs, rows=rows or effort.rows)
     began = time.monotonic()
     if table == "folder":
         if data_ is None:
