@@ -15,6 +15,7 @@ from typing import Annotated
 
 import torch
 import typer
+from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -52,7 +53,9 @@ def command(
     pretrained: Annotated[Path | None, typer.Option(help="ImageNet ResNet-18 state dict.")] = None,
     augment: Annotated[str, typer.Option(help="Any of hflip,vflip,brightness.")] = "",
     set_: Annotated[list[str] | None, typer.Option("--set", help="A method's own option, NAME=VALUE.")] = None,
-    false_alarm_rate: Annotated[float, typer.Option(help="Of the threshold that is fitted at the end.")] = 0.01,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Of the threshold that is fitted at the end.", min=1e-6, max=0.5)
+    ] = 0.01,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.", min=0)] = 0,
 ) -> None:
@@ -87,16 +90,20 @@ def command(
                     threads=count,
                 )
             )
-        if fabric.is_global_zero:
-            print("\n".join(ready.notes), flush=True)
-        with _interrupts() as asked, _bar(ready, fabric.is_global_zero) as bar:
-            outcome, loop = ready.train(fabric, false_alarm_rate, bar.show, lambda: bool(asked))
-        if fabric.is_global_zero:
-            _tell(ready, loop, outcome, time.monotonic() - started)
-        if outcome == "interrupted":
-            raise typer.Exit(130)
+        _train(ready, fabric, false_alarm_rate, started)
     finally:
         close_fabric()
+
+
+def _train(ready: Session, fabric: Fabric, false_alarm_rate: float, started: float) -> None:
+    if fabric.is_global_zero:
+        print("\n".join(ready.notes), flush=True)
+    with _interrupts() as asked, _bar(ready, fabric.is_global_zero) as bar:
+        outcome, loop = ready.train(fabric, false_alarm_rate, bar.show, lambda: bool(asked))
+    if fabric.is_global_zero:
+        _tell(ready, loop, outcome, time.monotonic() - started)
+    if outcome == "interrupted":
+        raise typer.Exit(130)
 
 
 def _tell(ready: Session, loop: Loop, outcome: str, seconds: float) -> None:
