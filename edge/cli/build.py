@@ -15,7 +15,7 @@ from edge.bundle import Bundle, open_bundle
 from edge.cli.base import main_of, stage
 from edge.errors import UsageError
 from edge.tensorrt.library import Library, load_library
-from edge.tensorrt.maker import Maker, Options
+from edge.tensorrt.maker import Maker, Options, variant_of
 from edge.tensorrt.precision import Tried, make_fastest
 
 PRECISIONS = "auto (the fastest that passes), fp16, int8, int8-nodw, fp32, or a variant's key"
@@ -66,7 +66,7 @@ def command(
 def _dry_run(maker: Maker, bundle: Bundle, precision: str, target: str | None) -> None:
     rows = bundle.manifest.variants
     every = [name for name, row in rows.items() if row.dialect != "cpu" and row.precision != "bf16"]
-    for name in every if precision == "auto" else [precision]:
+    for name in every if precision == "auto" else [variant_of(bundle, precision)]:
         start = time.monotonic()
         answer = maker.try_out(bundle, name, target)
         told = f"{name} is taken by {maker.library.name} {maker.library.version}, {answer.layers} layers"
@@ -106,3 +106,6 @@ def _say(line: str) -> None:
 
 
 main = main_of(command)
+
+if __name__ == "__main__":
+    main()

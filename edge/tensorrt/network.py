@@ -12,7 +12,7 @@ from edge.errors import CheckFailed, InputError
 from edge.tensorrt.library import Library, Messages, logger_of
 
 MISREAD = re.compile("efaulting to")  # "Defaulting to INT8 instead": a type is read as another, values are clipped
-NO_IMPLEMENTATION = re.compile(r"[Cc]ould not find any implementation for node (.+?)(?:\.\s|\.?$|\n)", re.MULTILINE)
+NO_IMPLEMENTATION = re.compile(r"[Cc]ould not find any implementation for node (.+?)(?:\.\s|\.?\)?$|\n)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
