@@ -307,6 +307,7 @@ def main() -> int:
     """`python -m edge.pipeline WORDS PICTURES`: descriptors of the two sockets; the specification comes on stdin."""
     # The kernel ends us if the station dies, even while a driver call blocks.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    sys.setswitchinterval(0.0005)  # a new frame must not wait for the thread that encodes pictures
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the station, which then closes the channel
     words, pictures = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     spec = PipelineSpec.model_validate_json(sys.stdin.buffer.read())

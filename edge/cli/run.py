@@ -18,6 +18,9 @@ from edge.learned import Learning, save_learned
 from edge.station import Station
 from edge.station_setup import Duty
 
+# The thread that owns the port must not wait five milliseconds, Python's default, for a thread that computes.
+SWITCH_S = 0.0005
+
 
 def command(
     bundle: Annotated[Path | None, typer.Option(help="NAME.edge; without it the installed current one")] = None,
@@ -93,6 +96,7 @@ def _sinks(named: list[str]) -> dict[str, object]:
 
 
 def _run(config: StationConfig, duty: Duty) -> None:
+    sys.setswitchinterval(SWITCH_S)
     station = Station(config, duty)
 
     def stop(number: int, frame: FrameType | None) -> None:
