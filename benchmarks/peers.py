@@ -2,8 +2,8 @@
 
 python -m benchmarks.peers [--size 256] [--rounds 20] [--clock cpu|wall] [--python PATH]
 
-anomalib needs an environment of its own: python -m venv peers && peers/bin/pip install anomalib, then --python
-peers/bin/python. The graphs are exported there and timed here, next to SAGAN of width 16. Not part of the checks.
+anomalib needs an environment of its own that has torch and onnx: `pip install --no-deps anomalib` there, then --python
+THAT/bin/python. The graphs are exported there and timed here, next to SAGAN of width 16. Not part of the checks.
 """
 
 from __future__ import annotations
@@ -19,15 +19,32 @@ import onnx
 
 from benchmarks.graphs import Call, frames, graph, in_turn, openvino_call, speed
 
+# The two model files alone are loaded: the rest of anomalib brings some forty packages that inference does not need.
 EXPORT = """
-import sys, torch
-from anomalib.models.image.ganomaly.torch_model import GanomalyModel
-from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel, EfficientAdModelSize
+import importlib.util, pathlib, sys, types, torch
 size, out = int(sys.argv[1]), sys.argv[2]
+root = pathlib.Path(importlib.util.find_spec("anomalib").submodule_search_locations[0])
+for name in ("anomalib", "anomalib.data", "anomalib.data.utils", "anomalib.data.utils.image", "torchvision"):
+    sys.modules[name] = types.ModuleType(name)
+
+class InferenceBatch:
+    def __new__(cls, **parts):
+        return tuple(part for part in parts.values() if part is not None)
+
+sys.modules["anomalib.data"].InferenceBatch = InferenceBatch
+sys.modules["anomalib.data.utils.image"].pad_nextpow2 = lambda batch: batch  # the size is a power of two
+sys.modules["torchvision"].transforms = None  # for training
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path, root / "models/image" / path / "torch_model.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
 models = {
-    "ganomaly": GanomalyModel(input_size=(size, size), num_input_channels=3, n_features=64, latent_vec_size=100,
-                              extra_layers=0, add_final_conv_layer=True),
-    "efficientad-s": EfficientAdModel(teacher_out_channels=384, model_size=EfficientAdModelSize.S),
+    "GANomaly": load("ganomaly").GanomalyModel((size, size), 3, 64, 100, 0, True),
+    "EfficientAD-S": load("efficient_ad").EfficientAdModel(384, load("efficient_ad").EfficientAdModelSize.S),
 }
 for name, model in models.items():
     torch.onnx.export(model.eval(), (torch.rand(1, 3, size, size),), f"{out}/{name}.onnx", dynamo=False,
