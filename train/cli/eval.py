@@ -57,12 +57,13 @@ def command(
 
 
 def _print(result: Evaluation) -> None:
-    table = Table(title=result.title, title_justify="left", show_header=False)
+    table = Table(show_header=False)
     for name, key in SHOWN:
         value = result.figures[key]
         table.add_row(name, "-" if value is None else f"{value:.3f}")
     table.add_row("good / bad images", f"{result.figures['n_normal']} / {result.figures['n_anomalous']}")
     console = Console()
+    print(result.title)
     console.print(table)
     for note in result.notes:
         console.print(note, markup=False)
