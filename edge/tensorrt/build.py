@@ -134,7 +134,8 @@ def _configured(network: Network, job: Job, watch: Watch, kept: tuple[str, ...])
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, job.target), 0)
     if job.timing_cache is not None:
-        config.set_timing_cache(config.create_timing_cache(job.timing_cache), False)
+        cache = config.create_timing_cache(job.timing_cache) or config.create_timing_cache(b"")  # None: it was damaged
+        config.set_timing_cache(cache, False)
     if hasattr(trt, "IProgressMonitor"):
         config.progress_monitor = _monitor(trt, watch, cancelled)
     calibrator = _allow_by_flags(network.library, config, job) if job.weak else None
