@@ -105,10 +105,18 @@ def _file(name: str, kind: str) -> Handler:
 def _stream(hub: Hub, lines: Callable[[], AsyncIterator[bytes]], kind: str) -> Handler:
     from starlette.responses import Response, StreamingResponse
 
+    class Counted(StreamingResponse):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            hub.viewers += 1
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                hub.viewers -= 1
+
     async def serve(request: Request) -> Response:
         if hub.viewers >= MAX_VIEWERS:
             return Response(f"there are {MAX_VIEWERS} viewers already\n", 503, {"retry-after": "5"})
-        return StreamingResponse(lines(), media_type=kind)
+        return Counted(lines(), media_type=kind)
 
     return serve
 

@@ -78,42 +78,34 @@ class Hub:
 
     async def status_lines(self) -> AsyncIterator[bytes]:
         """Server-sent events: `status`, `trend` and `events`, each when it is new; a slow viewer misses some."""
-        self.viewers += 1
-        try:
-            yield b"retry: 1000\n\n" + _sent("trend", trend_text(self.status.at_s, self._columns))
-            status = events = ""
-            trend_s = self._trend_s
-            while True:
-                parts = []
-                if status != self._status_text:
-                    status = self._status_text
-                    parts.append(_sent("status", status))
-                if events != self._events_text:
-                    events = self._events_text
-                    parts.append(_sent("events", events))
-                if trend_s != self._trend_s:
-                    trend_s = self._trend_s
-                    parts.append(_sent("trend", trend_text(self.status.at_s, self._columns[-3:])))
-                yield b"".join(parts) or b":\n\n"
-                await self._news()
-        finally:
-            self.viewers -= 1
+        yield b"retry: 1000\n\n" + _sent("trend", trend_text(self.status.at_s, self._columns))
+        status = events = ""
+        trend_s = self._trend_s
+        while True:
+            parts = []
+            if status != self._status_text:
+                status = self._status_text
+                parts.append(_sent("status", status))
+            if events != self._events_text:
+                events = self._events_text
+                parts.append(_sent("events", events))
+            if trend_s != self._trend_s:
+                trend_s = self._trend_s
+                parts.append(_sent("trend", trend_text(self.status.at_s, self._columns[-3:])))
+            yield b"".join(parts) or b":\n\n"
+            await self._news()
 
     async def frames(self, boundary: bytes) -> AsyncIterator[bytes]:
         """Parts of a multipart/x-mixed-replace answer: the camera's picture, again and again."""
-        self.viewers += 1
         shown = -1
-        try:
-            while True:
-                picture = self.picture()
-                if picture is not None and picture.sequence != shown:
-                    shown = picture.sequence
-                    length = str(len(picture.frame_jpeg)).encode()
-                    head = b"--" + boundary + b"\r\nContent-Type: image/jpeg\r\nContent-Length: " + length + b"\r\n\r\n"
-                    yield head + picture.frame_jpeg + b"\r\n"
-                await self._news()
-        finally:
-            self.viewers -= 1
+        while True:
+            picture = self.picture()
+            if picture is not None and picture.sequence != shown:
+                shown = picture.sequence
+                length = str(len(picture.frame_jpeg)).encode()
+                head = b"--" + boundary + b"\r\nContent-Type: image/jpeg\r\nContent-Length: " + length + b"\r\n\r\n"
+                yield head + picture.frame_jpeg + b"\r\n"
+            await self._news()
 
     def close(self) -> None:
         """Let go of the event store."""

@@ -18,6 +18,7 @@ REQUEST_S = 6.0  # a request, head and body, must be here by then
 MAX_CONNECTIONS = 64
 MAX_HEAD = 16 * 1024
 START_S = 10.0
+SEND_BUFFER = 256 * 1024
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -42,6 +43,7 @@ def listening(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # what one viewer may leave unread
         sock.bind((host, port))
     except OSError as error:
         sock.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -21,7 +22,7 @@ class Trend:
         newest_s = self._taken_up_to_s
         for age_s, score in recent:
             moment_s = at_s - age_s
-            if moment_s > self._taken_up_to_s + 1e-6:
+            if moment_s > self._taken_up_to_s + 1e-6 and math.isfinite(score):
                 self._add(int(moment_s), score)
                 newest_s = max(newest_s, moment_s)
         self._taken_up_to_s = newest_s

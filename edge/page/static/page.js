@@ -30,8 +30,8 @@ function number(value, digits = 4) {
 }
 function spell(seconds) {
   const s = Math.max(0, Math.round(seconds));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  if (s < 60) return `${s}\u00a0s`;
+  if (s < 3600) return `${Math.floor(s / 60)}\u00a0min`;
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
@@ -95,6 +95,7 @@ function showStatus(s) {
   put(at("camera-name"), [s.bundle, s.camera].filter(Boolean).join(" · "));
   put(at("contact"), `live · up ${spell(s.uptime_s)}`);
   put(at("score"), number(s.score));
+  put(at("score-name"), s.verdict === "fault" ? "Last score" : "Score");
   put(at("threshold"), number(s.threshold));
   put(at("alarm-state"), (s.occurrence ? `A${s.occurrence}: ` : "") + ALARM_WORDS[s.alarm] + (s.flooded ? ", flood" : ""));
   at("acknowledge").disabled = s.acknowledged;

@@ -116,7 +116,7 @@ def add_fault(store: EventStore, number: int, *, ago_s: float = 300.0, lasted_s:
 
 
 class PretendStation:
-    """The loop of a station as listeners see it: tells its status five times a second, and notes what is asked of it."""
+    """The loop of a station as listeners see it: tells its status again and again, and notes what is asked of it."""
 
     def __init__(self, folder: Path, **options: str | float | bool) -> None:
         self.status = a_status()
