@@ -10,9 +10,7 @@ HWMON = Path("/sys/class/hwmon")
 def watts(root: Path = HWMON) -> float | None:
     """Power of the whole board (a rail named VDD_IN or alike, else the sum of all rails) in watts; None if unknown."""
     rails = dict(_rails(root))
-    whole = next(
-        (value for name, value in rails.items() if name.upper() in ("VDD_IN", "POM_5V_IN")), None
-    )
+    whole = next((value for name, value in rails.items() if name.upper() in ("VDD_IN", "POM_5V_IN")), None)
     return whole if whole is not None else (sum(rails.values()) if rails else None)
 
 

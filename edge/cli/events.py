@@ -15,7 +15,7 @@ import typer
 
 from edge.cli.base import main_of
 from edge.errors import InputError
-from edge.events import COLUMNS, MARKS, EventRecord, EventStore
+from edge.station.events import COLUMNS, MARKS, EventRecord, EventStore
 
 Folder = Annotated[Path, typer.Option("--events", help="folder of the event store")]
 Id = Annotated[str, typer.Argument(help="A17 (or 17) for an alarm, F5 for a fault")]

@@ -162,10 +162,10 @@ class _Wishes:
 
 
 def _installer(root: Path, key: Path, wishes: _Wishes, keep: int = 3) -> Installer:
-    from edge.config import load_config
     from edge.install.installer import Installer
     from edge.install.station import CommandStation, default_prepare, default_probe, default_restart, split_command
     from edge.signature import load_public_key
+    from edge.station.config import load_config
 
     os.umask(0o022)  # the station's own user must be able to read what is installed
     engine = load_config(wishes.config if wishes.config.exists() else None, {}).engine

@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 
 from edge.cli.base import main_of
-from edge.config import StationConfig, load_config
 from edge.errors import UsageError
 from edge.installed import bundle_path, state_folder
-from edge.learned import Learning, save_learned
-from edge.station import Station
-from edge.station_setup import Duty
+from edge.station.config import StationConfig, load_config
+from edge.station.learned import Learning, save_learned
+from edge.station.setup import Duty
+from edge.station.station import Station
 
 # The thread that owns the port must not wait five milliseconds, Python's default, for a thread that computes.
 SWITCH_S = 0.0005

@@ -6,8 +6,8 @@ import json
 import math
 from dataclasses import asdict
 
-from edge.events import EventRecord
-from edge.status import StationStatus
+from edge.station.events import EventRecord
+from edge.station.status import StationStatus
 from edge.version import VERSION
 
 PICTURES = ("frame_picture", "overlay_picture", "picture_bytes")

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edge.alarm import AlarmState
 from edge.errors import InputError
-from edge.events import EventRecord
 from edge.files import write_atomic
-from edge.judge import FaultSource, Verdict
 from edge.listeners.options import Options
-from edge.sinks import SinkContext
-from edge.status import StationStatus
+from edge.station.alarm import AlarmState
+from edge.station.events import EventRecord
+from edge.station.judge import FaultSource, Verdict
+from edge.station.sinks import SinkContext
+from edge.station.status import StationStatus
 from edge.version import VERSION
 
 PERIOD_S = 5.0
@@ -30,7 +30,7 @@ def metrics_text(status: StationStatus) -> bytes:
 
 
 class MetricsFile:
-    """See edge.sinks.Sink. Writes NAME.prom every five seconds and after each change of verdict."""
+    """See edge.station.sinks.Sink. Writes NAME.prom every five seconds and after each change of verdict."""
 
     def __init__(self, url: str, context: SinkContext) -> None:
         """Write it a first time. Raises InputError if that is impossible, ImportError without prometheus-client."""
@@ -45,7 +45,7 @@ class MetricsFile:
         self.publish(context.latest())
 
     def publish(self, status: StationStatus) -> None:
-        """See edge.sinks.Sink."""
+        """See edge.station.sinks.Sink."""
         now_s = time.monotonic()
         if status.verdict is self._verdict and now_s - self._written_s < self._period_s:
             return

@@ -16,14 +16,14 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from edge.events import EventRecord
 from edge.listeners.address import Credentials, broker_at
 from edge.listeners.broker_client import KEEPALIVE_S, new_client
 from edge.listeners.messages import discovery_json, event_json, health_json, state_json, with_id
 from edge.listeners.options import Options
 from edge.listeners.outbox import Outbox
-from edge.sinks import SinkContext
-from edge.status import StationStatus
+from edge.station.events import EventRecord
+from edge.station.sinks import SinkContext
+from edge.station.status import StationStatus
 
 KNOWN = frozenset(
     "username password password_file ca_file cert_file key_file discovery discovery_prefix max_waiting outbox "
@@ -35,7 +35,7 @@ DRAIN_S = 3.0
 
 
 class MqttSink:
-    """See edge.sinks.Sink. A broker that is away is no error: events wait in the outbox, and state is told anew."""
+    """See Sink. A broker that is away is no error: events wait in the outbox, and state is told anew."""
 
     def __init__(self, url: str, context: SinkContext) -> None:
         """Begin to connect. Raises InputError for a bad address, option or outbox."""
@@ -64,13 +64,13 @@ class MqttSink:
         self._start(broker.host, broker.port)
 
     def publish(self, status: StationStatus) -> None:
-        """See edge.sinks.Sink."""
+        """See edge.station.sinks.Sink."""
         self._status = status
         if self._shown(status) != self._told:
             self._wake.set()
 
     def event(self, record: EventRecord, change: str) -> None:
-        """See edge.sinks.Sink."""
+        """See edge.station.sinks.Sink."""
         self.outbox.put(event_json(self._station, record, change))
         self._wake.set()
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from edge.errors import InputError
-from edge.events import EventRecord
 from edge.listeners.messages import event_json, with_id
 from edge.listeners.options import Options
 from edge.listeners.outbox import Outbox, Waiting
-from edge.sinks import SinkContext
-from edge.status import StationStatus
+from edge.station.events import EventRecord
+from edge.station.sinks import SinkContext
+from edge.station.status import StationStatus
 from edge.version import VERSION
 
 KNOWN = frozenset("secret secret_file timeout_s kinds max_waiting outbox ca_file first_pause_s".split())
@@ -83,7 +83,7 @@ class Endpoint:
 
 
 class WebhookSink:
-    """See edge.sinks.Sink. Events go one after the other; `refused` counts those the endpoint turned down for good."""
+    """See Sink. Events go one after the other; `refused` counts those the endpoint turned down for good."""
 
     def __init__(self, url: str, context: SinkContext) -> None:
         """Raises InputError for a bad address, option or outbox."""
@@ -105,7 +105,7 @@ class WebhookSink:
         """A webhook hears of events only."""
 
     def event(self, record: EventRecord, change: str) -> None:
-        """See edge.sinks.Sink."""
+        """See edge.station.sinks.Sink."""
         if record.kind in self._kinds:
             self.outbox.put(event_json(self._station, record, change))
             self._news.set()

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge.commands import Acknowledge, Command, MarkEvent, ResetAlarm, ShelveAlarm
 from edge.errors import InputError
 from edge.listeners.metrics import metrics_text
 from edge.page.access import COOKIE, SESSION_S
 from edge.page.guard import App, Doors, Guard, client_of
 from edge.page.hub import MAX_VIEWERS, Hub
 from edge.report.reading import EventReader
+from edge.station.commands import Acknowledge, Command, MarkEvent, ResetAlarm, ShelveAlarm
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -7,13 +7,13 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 
-from edge.commands import Command, WantPictures
 from edge.errors import EdgeError
 from edge.page.trend import COLUMNS, Trend
 from edge.page.view import events_text, status_text, trend_text
 from edge.report.reading import EventReader
-from edge.sinks import SinkContext
-from edge.status import LivePicture, StationStatus
+from edge.station.commands import Command, WantPictures
+from edge.station.sinks import SinkContext
+from edge.station.status import LivePicture, StationStatus
 
 EVENTS_SHOWN = 20
 STORE_PERIOD_S = 0.5

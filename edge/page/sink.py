@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge.errors import InputError
-from edge.events import EventRecord
 from edge.listeners.options import Options
 from edge.page.access import Names, Sessions, is_loopback
 from edge.page.app import page_app
 from edge.page.guard import Doors
 from edge.page.hub import Hub
 from edge.page.server import PageServer, listening, split_address
-from edge.sinks import SinkContext
-from edge.status import StationStatus
+from edge.station.events import EventRecord
+from edge.station.sinks import SinkContext
+from edge.station.status import StationStatus
 
 KNOWN = frozenset("token token_file hosts cert_file key_file".split())
 SHORTEST_TOKEN = 8
 
 
 class PageSink:
-    """See edge.sinks.Sink."""
+    """See edge.station.sinks.Sink."""
 
     def __init__(self, url: str, context: SinkContext) -> None:
         """Open the page at `url` (ADDRESS:PORT).
@@ -40,7 +40,7 @@ class PageSink:
         self._server = PageServer(app, listening(host, port), self._hub.bind, tls)
 
     def publish(self, status: StationStatus) -> None:
-        """See edge.sinks.Sink."""
+        """See edge.station.sinks.Sink."""
         self._hub.publish(status)
 
     def event(self, record: EventRecord, change: str) -> None:

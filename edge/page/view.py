@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from edge.events import EventRecord
 from edge.listeners.messages import plain
-from edge.status import StationStatus
-from edge.terminal import as_json
+from edge.station.events import EventRecord
+from edge.station.status import StationStatus
+from edge.station.terminal import as_json
 
 WORDS = {"starting": "STARTING", "ok": "OK", "alarm": "ALARM", "fault": "FAULT"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import InputError
-from edge.events import COLUMNS, SCHEMA, EventRecord
+from edge.station.events import COLUMNS, SCHEMA, EventRecord
 
 
 class EventReader:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_split_is_a_partition_with_both_sides(count: int, fraction: float, block
 def test_validation_is_made_of_contiguous_runs() -> None:
     paths = [Path(f"{i:04}.png") for i in range(100)]
     _, validation = split_validation(paths, 0.2, 5)
-    runs = sum(int(b.stem) - int(a.stem) != 1 for a, b in zip(validation, validation[1:], strict=False)) + 1
+    runs = sum(int(b.stem) - int(a.stem) != 1 for a, b in itertools.pairwise(validation)) + 1
     assert (len(validation), runs) == (20, 5)
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge.events import EventStore
-from edge.supervisor import memory_mb
+from edge.station.events import EventStore
+from edge.station.supervisor import memory_mb
 from firmware_bridge.messages import Verdict
 from tests.edge.station.plc import Plc
 from tests.edge.station.running import Running, open_files

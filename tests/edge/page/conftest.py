@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge.events import EventStore
 from edge.page.sink import PageSink
+from edge.station.events import EventStore
 from tests.edge.page.statuses import PretendStation, add_alarm, add_fault
 
 TOKEN = "a-long-enough-token"

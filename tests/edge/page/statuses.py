@@ -10,13 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.alarm import AlarmState
-from edge.commands import Command, CommandQueue
-from edge.events import EventRecord, EventStore
-from edge.evidence import Sight, live, lossless, overlay
-from edge.judge import Verdict
-from edge.sinks import SinkContext
-from edge.status import LivePicture, StageTimes, StationStatus
+from edge.station.alarm import AlarmState
+from edge.station.commands import Command, CommandQueue
+from edge.station.events import EventRecord, EventStore
+from edge.station.evidence import Sight, live, lossless, overlay
+from edge.station.judge import Verdict
+from edge.station.sinks import SinkContext
+from edge.station.status import LivePicture, StageTimes, StationStatus
 from tests.edge.tiny_bundle import scene
 
 STAGES = {
@@ -93,7 +93,7 @@ def add_alarm(store: EventStore, number: int, *, ago_s: float = 60.0, lasted_s: 
     heat = np.zeros((64, 64), np.float32)
     heat[32:42, 21:31] = 1.0
     sight = Sight(number, image, heat, 1.3)
-    from edge.channel import Pictures
+    from edge.station.channel import Pictures
 
     store.save_pictures(Pictures(record.id, number, lossless(image), overlay(sight, None), ""))
     return record

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge.alarm import AlarmState
-from edge.commands import Acknowledge, MarkEvent, ShelveAlarm
-from edge.events import EventStore
 from edge.files import write_atomic
-from edge.judge import Verdict
+from edge.station.alarm import AlarmState
+from edge.station.commands import Acknowledge, MarkEvent, ShelveAlarm
+from edge.station.events import EventStore
+from edge.station.judge import Verdict
 from tests.edge.page.browser import chromium, screenshot, size
 from tests.edge.page.conftest import TOKEN, Served
 from tests.edge.page.statuses import a_picture
@@ -182,7 +182,7 @@ def fill_trend(served: Served) -> None:
 
 def metal_picture(sequence: int, *, defect: bool) -> Any:
     """Brushed metal with a bore, and perhaps a scratch that the heat map shows."""
-    from edge.evidence import Sight, live
+    from edge.station.evidence import Sight, live
 
     rng = np.random.default_rng(1)
     lines = cv2.GaussianBlur(rng.normal(0, 22, (480, 640)).astype(np.float32), (61, 1), 20)

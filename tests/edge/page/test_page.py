@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from edge.commands import Acknowledge, MarkEvent, ResetAlarm, ShelveAlarm, WantPictures
 from edge.errors import InputError, MissingError
-from edge.events import EventStore
-from edge.judge import Verdict
 from edge.page.app import FILES
 from edge.page.hub import MAX_VIEWERS
 from edge.page.sink import PageSink
+from edge.station.commands import Acknowledge, MarkEvent, ResetAlarm, ShelveAlarm, WantPictures
+from edge.station.events import EventStore
+from edge.station.judge import Verdict
 from tests.edge.page.conftest import TOKEN, Served
 from tests.edge.page.statuses import PretendStation, a_picture, add_alarm
 

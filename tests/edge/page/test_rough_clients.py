@@ -13,8 +13,8 @@ import pytest
 
 import edge.page.guard
 import edge.page.server
-from edge.commands import WantPictures
-from edge.judge import Verdict
+from edge.station.commands import WantPictures
+from edge.station.judge import Verdict
 from tests.edge.page.conftest import Served
 from tests.edge.page.statuses import a_picture
 

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from edge.alarm import Alarm, AlarmChange, AlarmEvent, AlarmRules, AlarmState, Latch
+from edge.station.alarm import Alarm, AlarmChange, AlarmEvent, AlarmRules, AlarmState, Latch
 
 
 def changes(events: list[AlarmEvent]) -> list[AlarmChange]:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from edge.alarm import Alarm, AlarmRules
-from edge.announcer import Announcer, Seen
-from edge.channel import Pictures
-from edge.commands import Acknowledge
-from edge.decision import DecisionRules, Vote
-from edge.event_writer import Budget, EventWriter
-from edge.events import EventStore
-from edge.judge import Fault, FaultKind, FaultSource, Judge
-from edge.snapshot import Counters, output_state
-from edge.status import OutputState
+from edge.station.alarm import Alarm, AlarmRules
+from edge.station.announcer import Announcer, Seen
+from edge.station.channel import Pictures
+from edge.station.commands import Acknowledge
+from edge.station.decision import DecisionRules, Vote
+from edge.station.event_writer import Budget, EventWriter
+from edge.station.events import EventStore
+from edge.station.judge import Fault, FaultKind, FaultSource, Judge
+from edge.station.snapshot import Counters, output_state
+from edge.station.status import OutputState
 
 
 class Wire:

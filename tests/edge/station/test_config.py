@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import StationConfig, load_config
 from edge.errors import InputError
+from edge.station.config import StationConfig, load_config
 
 
 def test_all_errors_come_at_once(tmp_path: Path) -> None:

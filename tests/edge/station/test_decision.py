@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.decision import DecisionRules, Vote
+from edge.station.decision import DecisionRules, Vote
 
 RULES = DecisionRules(threshold=10.0, spread=2.0, k=2, n=3, deadband=0.5)
 

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.channel import Pictures
 from edge.cli.base import run
 from edge.cli.events import app
 from edge.errors import InputError
-from edge.event_writer import GONE_NOTE, Budget, EventWriter
-from edge.events import EventRecord, EventStore
-from edge.evidence import Kept, lossless, too_many
 from edge.images import read_image
-from edge.judge import FaultKind
+from edge.station.channel import Pictures
+from edge.station.event_writer import GONE_NOTE, Budget, EventWriter
+from edge.station.events import EventRecord, EventStore
+from edge.station.evidence import Kept, lossless, too_many
+from edge.station.judge import FaultKind
 from tests.edge.tiny_bundle import scene
 
 NOW = 1_800_000_000.0

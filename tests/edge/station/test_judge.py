@@ -4,9 +4,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edge.alarm import Alarm, AlarmChange, AlarmEvent, AlarmRules, Latch
-from edge.decision import DecisionRules, Vote
-from edge.judge import ENDED_BY_SIGHT, Event, Fault, FaultEvent, FaultKind, FaultSource, Judge, Verdict
+from edge.station.alarm import Alarm, AlarmChange, AlarmEvent, AlarmRules, Latch
+from edge.station.decision import DecisionRules, Vote
+from edge.station.judge import ENDED_BY_SIGHT, Event, Fault, FaultEvent, FaultKind, FaultSource, Judge, Verdict
 
 LOST = Fault(FaultSource.CAMERA, FaultKind.CAMERA_LOST, "unplugged")
 FULL = Fault(FaultSource.DISK, FaultKind.DISK_FULL, "no room")

@@ -6,8 +6,8 @@ import pytest
 
 from edge.bundle import open_bundle
 from edge.errors import InputError
-from edge.events import EventStore
-from edge.learned import Learned, Learning, limit_of, load_learned, save_learned
+from edge.station.events import EventStore
+from edge.station.learned import Learned, Learning, limit_of, load_learned, save_learned
 from edge.threshold import fit_threshold, score_statistics
 from tests.edge.station.running import ENGINE, run_to_end, write_clip
 from tests.edge.tiny_bundle import make_tiny_bundle

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.commands import Acknowledge, CommandQueue, InspectPart, ResetAlarm, ShelveAlarm
-from edge.config import OutputsSection
-from edge.judge import FaultKind, Verdict
-from edge.outputs import FIRST_GPIO_TRIGGER, Outputs
-from edge.status import OutputState
+from edge.station.commands import Acknowledge, CommandQueue, InspectPart, ResetAlarm, ShelveAlarm
+from edge.station.config import OutputsSection
+from edge.station.judge import FaultKind, Verdict
+from edge.station.outputs import FIRST_GPIO_TRIGGER, Outputs
+from edge.station.status import OutputState
 from firmware_bridge import messages as wire
 from firmware_bridge.lines import fake
 from tests.edge.station.plc import Plc

@@ -15,8 +15,8 @@ import pytest
 
 from edge.cli.base import run
 from edge.cli.run import command
-from edge.events import EventStore
 from edge.images import read_image, write_png
+from edge.station.events import EventStore
 from firmware_bridge.messages import Acknowledge, AlarmCleared, Fault, Trigger, Verdict
 from tests.edge.station.plc import Plc
 from tests.edge.station.running import (

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.alarm import Alarm, AlarmRules
-from edge.channel import (
+from edge.errors import InputError
+from edge.preprocess import Region
+from edge.station.alarm import Alarm, AlarmRules
+from edge.station.channel import (
     Blind,
     Pictures,
     Ready,
@@ -25,17 +27,15 @@ from edge.channel import (
     send_pictures,
     send_word,
 )
-from edge.commands import Acknowledge, CommandQueue
-from edge.decision import DecisionRules, Vote
-from edge.errors import InputError
-from edge.events import EventRecord
-from edge.evidence import Sight, live, overlay
-from edge.judge import Fault, FaultKind, FaultSource, Judge
-from edge.preprocess import Region
-from edge.sinks import QueuedSink, SinkContext, open_sink
-from edge.snapshot import Around, Counters, Identity, station_status
-from edge.status import StationStatus
-from edge.terminal import JsonLines, StatusLine
+from edge.station.commands import Acknowledge, CommandQueue
+from edge.station.decision import DecisionRules, Vote
+from edge.station.events import EventRecord
+from edge.station.evidence import Sight, live, overlay
+from edge.station.judge import Fault, FaultKind, FaultSource, Judge
+from edge.station.sinks import QueuedSink, SinkContext, open_sink
+from edge.station.snapshot import Around, Counters, Identity, station_status
+from edge.station.status import StationStatus
+from edge.station.terminal import JsonLines, StatusLine
 from tests.edge.tiny_bundle import scene
 
 RECORD = EventRecord(id="A1", kind="alarm", number=1, began_at=1.0, score=9.0, threshold=6.0, frame=4, latency_ms=2.0)

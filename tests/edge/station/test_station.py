@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.alarm import AlarmState
-from edge.commands import Acknowledge, MarkEvent, ResetAlarm, ShelveAlarm, Stop, WantPictures
-from edge.config import load_config
 from edge.images import write_png
-from edge.judge import Verdict
-from edge.station import Station
+from edge.station.alarm import AlarmState
+from edge.station.commands import Acknowledge, MarkEvent, ResetAlarm, ShelveAlarm, Stop, WantPictures
+from edge.station.config import load_config
+from edge.station.judge import Verdict
+from edge.station.station import Station
 from tests.edge.tiny_bundle import scene
 
 

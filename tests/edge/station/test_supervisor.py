@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.judge import FaultKind
-from edge.parts_waiting import PartsWaiting
-from edge.supervisor import Limits, RestartBudget, memory_mb
-from edge.systemd import Notifier, Watchdog
+from edge.station.judge import FaultKind
+from edge.station.parts_waiting import PartsWaiting
+from edge.station.supervisor import Limits, RestartBudget, memory_mb
+from edge.station.systemd import Notifier, Watchdog
 
 
 def test_five_restarts_in_sixty_seconds_and_no_more() -> None:

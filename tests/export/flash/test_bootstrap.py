@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import load_config
 from edge.deploy import bootstrap
+from edge.station.config import load_config
 from export.flash_bootstrap import DEPLOY
 from export.sign import KeyPair, generate_keys
 from export.wheelhouse import PYTHONS, Target, build_own_wheel, fill, missing_from
