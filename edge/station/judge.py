@@ -162,8 +162,8 @@ class Judge:
         return [*ended, FaultEvent(fault, True, now_s)]
 
     def clear(self, source: FaultSource, now_s: float) -> list[Event]:
-        """The fault of this source is over."""
-        return self._end((source,), now_s)
+        """The fault of this source is over. What only a fresh frame can disprove (ENDED_BY_SIGHT) stays until then."""
+        return [] if source in ENDED_BY_SIGHT else self._end((source,), now_s)
 
     def tick(self, now_s: float) -> list[Event]:
         """What time alone changes; call it often (every 50 ms)."""
