@@ -63,7 +63,8 @@ ONLY_RTX: dict[str, set[str]] = {
 OURS = set(
     "ctypes data format int8 itemsize pop release remove tensorrt add append items join keys logger parser builder "
     "code handle device value write read size end start stop close steps layers report capability get extend engine "
-    "plan reset flags clear update copy free variant path count combine query line module key nbytes allocate file".split()
+    "plan reset flags clear update copy free variant path count combine query line module key nbytes allocate "
+    "file".split()
 )
 STUB = " ".join(
     f"void *{name}(void) {{ return 0; }}"
