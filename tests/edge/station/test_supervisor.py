@@ -130,5 +130,5 @@ def test_what_decides_reads_no_clock(module: str) -> None:
     """Time comes in as monotonic seconds, so that setting the wall clock changes no verdict."""
     import importlib
 
-    loaded = importlib.import_module(f"edge.{module}")
+    loaded = importlib.import_module(f"edge.station.{module}")
     assert not {"time", "datetime"} & set(vars(loaded))
