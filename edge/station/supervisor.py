@@ -212,5 +212,5 @@ def memory_mb(pid: int) -> float:
 
 def _python_path() -> str:
     """The child must find the same `edge` as we did, whatever the working folder is."""
-    here = str(Path(__file__).parent.parent)
+    here = str(Path(__file__).parents[2])
     return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))

@@ -7,6 +7,7 @@ of an older TensorRT, power mode or bundle stay for a while: going back finds it
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from edge.files import sha256_of, write_atomic
 from edge.tensorrt.cuda import GpuFacts
 from edge.tensorrt.library import Library
 
+LOG = logging.getLogger(__name__)
 KEPT = 6  # entries per bundle name and variant
 
 
@@ -100,10 +102,12 @@ class EngineCache:
     def open(self, bundle: Bundle, variant: str, place: Place) -> tuple[Entry, bytes]:
         """The newest proven plan for this bundle, variant and machine, whole.
 
-        Raises MissingError if there is none, saying why not; CheckFailed if its file is damaged.
+        One that was built in another power mode runs as well, if there is no better; that is logged. Raises
+        MissingError if there is none, saying why not; CheckFailed if its file is damaged.
         """
         entries = self.entries(bundle.manifest.name, variant)
-        ours = [e for e in entries if e.identity == bundle.identity and e.place == asdict(place)]
+        ours = [e for e in entries if e.identity == bundle.identity and _runs_at(e, place)]
+        ours.sort(key=lambda e: e.place["power_mode"] != place.power_mode)
         fix = f"build it: edge-build {bundle.path} --precision {variant}"
         if not ours:
             why = "; ".join(_changes(entries[0], bundle.identity, asdict(place), entries[0].options)) if entries else ""
@@ -113,6 +117,11 @@ class EngineCache:
             raise MissingError(f"the engine for {variant} was never proven", "its golden check did not end", fix)
         if damage := self._damage(entry):
             raise CheckFailed(f"the engine for {variant} of {bundle.path} will not be run", damage, fix)
+        if entry.place["power_mode"] != place.power_mode:
+            mode = entry.place["power_mode"]
+            LOG.warning(
+                "built in power mode %s, this is %s: edge-build may find a faster engine", mode, place.power_mode
+            )
         return entry, self.plan_path(entry).read_bytes()
 
     def built_variants(self, bundle: Bundle) -> set[str]:
@@ -178,6 +187,11 @@ def _read(path: Path) -> Entry | None:
         return Entry.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def _runs_at(entry: Entry, place: Place) -> bool:
+    """A power mode changes how fast a plan runs, not what it computes."""
+    return entry.place | {"power_mode": ""} == asdict(place) | {"power_mode": ""}
 
 
 def _changes(entry: Entry, identity: str, place: dict[str, str], options: dict[str, str]) -> tuple[str, ...]:

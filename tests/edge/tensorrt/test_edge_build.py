@@ -149,6 +149,21 @@ def test_what_changed_is_told_and_the_old_engine_stays(jetson, here, tile, tmp_p
     assert "gpu Orin (stand-in) -> Orin Nano (stand-in)" in capsys.readouterr().out
 
 
+def test_another_power_mode_runs_and_is_built_anew(jetson, here, tile, monkeypatch, capsys, caplog) -> None:
+    from edge.tensorrt import cache
+
+    monkeypatch.setattr(cache, "power_mode", lambda: "25W")
+    assert edge_build(tile, "--precision", "fp32") == 0
+    monkeypatch.setattr(cache, "power_mode", lambda: "MAXN")
+    open_engine(open_bundle(tile), "fp32", "tensorrt").close()
+    assert "built in power mode 25W, this is MAXN" in caplog.text
+    assert edge_build(tile, "--precision", "fp32") == 0
+    assert "power_mode 25W -> MAXN" in capsys.readouterr().out
+    caplog.clear()
+    open_engine(open_bundle(tile), "fp32", "tensorrt").close()
+    assert "power mode" not in caplog.text
+
+
 def test_other_options_are_another_engine(jetson, here, tile, tmp_path, capsys) -> None:
     assert edge_build(tile, "--precision", "fp32") == 0
     assert edge_build(tile, "--precision", "fp32", "--optimisation-level", 5) == 0

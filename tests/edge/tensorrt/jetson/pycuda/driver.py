@@ -5,7 +5,8 @@
   then on every call fails, as with a real GPU.
 - Copies and kernels are queued on their stream and happen when it is synchronised.
 - Objects must be gone before their context is; what is left over is written down in `STATE.violations`.
-- `STATE.fail_at` makes the n-th call fail. $FAKE_GPU (JSON) sets name, capability and integrated.
+- `STATE.fail_at` makes the n-th call fail; while `fail_while` names a file, only once it is there, and that file is
+  taken away. $FAKE_GPU (JSON) sets all of this.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -34,6 +36,7 @@ class State:
     integrated: bool = True
     fail_at: int | None = None
     sticky_failure: bool = False
+    fail_while: str | None = None
     calls: int = 0
     initialised: bool = False
     retained: int = 0
@@ -60,6 +63,10 @@ def reset(**changes):
 def called(name, needs_context=True):
     """Every call comes through here."""
     number, STATE.calls = STATE.calls, STATE.calls + 1
+    if STATE.fail_while and Path(STATE.fail_while).exists():
+        Path(STATE.fail_while).unlink()
+        STATE.broken |= STATE.sticky_failure
+        raise LogicError(f"{name} failed: injected by {STATE.fail_while}")
     if STATE.fail_at == number:
         STATE.broken |= STATE.sticky_failure
         raise LogicError(f"{name} failed: injected at call {number}")
