@@ -77,7 +77,7 @@ def _fastest(maker: Maker, bundle: Bundle) -> None:
     start = time.monotonic()
     best, rows = make_fastest(maker, bundle)
     _print_table(rows, best)
-    told = f"{best.variant} is the fastest that passes, p95 {best.p95_ms:.2f} ms"
+    told = f"{best.what.label} is the fastest that passes, p95 {best.p95_ms:.2f} ms"
     stage("build", time.monotonic() - start, told, f"edge-bench {bundle.path} --backend tensorrt")
 
 
@@ -88,7 +88,7 @@ def _print_table(rows: list[Tried], best: Tried) -> None:
     for row in rows:
         times = ["-" if ms is None else f"{ms:.2f}" for ms in (row.p50_ms, row.p95_ms)]
         note = "; ".join(text for text in ("taken" if row is best else "", row.note) if text)
-        table.add_row(row.variant, *times, f"{row.size_bytes / 1e6:.1f}", note)
+        table.add_row(row.what.label, *times, f"{row.size_bytes / 1e6:.1f}", note)
     Console(width=120).print(table)
 
 

@@ -143,6 +143,12 @@ class EngineCache:
         self._write(proven)
         return proven
 
+    def prefer(self, entry: Entry) -> Entry:
+        """Make an entry the newest of its variant: the one that `open` takes."""
+        preferred = entry.model_copy(update={"created": self.now()})
+        self._write(preferred)
+        return preferred
+
     def remove(self, entry: Entry) -> None:
         """Throw an entry away; its note first, so that a plan is never taken for whole."""
         self._note_path(entry).unlink(missing_ok=True)

@@ -1,12 +1,13 @@
 """--precision auto: fp16, INT8 and INT8 without depth-wise layers are built and timed; the fastest proven one wins.
 
-INT8 is not always faster: grouped convolutions lose their kernels, thin ones gain nothing. So it is measured.
+INT8 is not always faster: grouped convolutions lose their kernels, thin ones gain nothing. So it is measured. Where
+TensorRT still has flags (up to 10), INT8 is tried with them as well: there, what is not INT8 may run in half.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,10 +24,23 @@ TIMED = Plan(frames=200, warmup=20)
 
 
 @dataclass(frozen=True)
+class Try:
+    """One way to build a variant; `weak` as in Options."""
+
+    variant: str
+    weak: bool
+
+    @property
+    def label(self) -> str:
+        """Its name in the table."""
+        return f"{self.variant}, flags" if self.weak else self.variant
+
+
+@dataclass(frozen=True)
 class Tried:
     """One row of the table. `p50_ms`, `p95_ms`: None where it cannot run, and `note` says why."""
 
-    variant: str
+    what: Try
     p50_ms: float | None
     p95_ms: float | None
     size_bytes: int
@@ -38,43 +52,68 @@ def make_fastest(maker: Maker, bundle: Bundle, plan: Plan = TIMED) -> tuple[Trie
 
     The choice is remembered for open_engine(backend="tensorrt", precision="auto"). Raises CheckFailed if none runs.
     """
-    rows = bundle.manifest.variants
-    names = [name for name in WANTED if name in rows] or ["fp32"]
-    entries: dict[str, Entry] = {}
-    refused: dict[str, str] = {}
-    for name in names:
-        gate = rows[name].gate
-        if gate is not None and not gate.passed:
-            refused[name] = "failed its gate against fp32"
-            continue
+    entries: dict[Try, Entry] = {}
+    refused: dict[Try, str] = {}
+    tries = _tries(maker, bundle)
+    for one in tries:
         try:
-            entries[name] = maker.make(bundle, name)
+            entries[one] = _made(maker, bundle, one)
         except EdgeError as error:
-            refused[name] = str(error)
+            refused[one] = str(error)
+            maker.report(f"{one.label}: left out, {error}")
     times = _timed(maker, bundle, entries, plan)
-    tried = [_row(name, entries.get(name), times.get(name), refused.get(name, "")) for name in names]
-    running = [row for row in tried if row.p95_ms is not None]
+    rows = [_row(one, entries.get(one), times.get(one.label), refused.get(one, "")) for one in tries]
+    running = sorted((row for row in rows if row.p95_ms is not None), key=lambda row: row.p95_ms or 0.0)
     if not running:
-        why = "; ".join(f"{name}: {text}" for name, text in refused.items())
+        why = "; ".join(f"{one.label}: {text}" for one, text in refused.items())
         raise CheckFailed(f"no engine runs {bundle.path} here", why, "use --precision fp32, or run edge-doctor")
+    _remember(maker, bundle, running, entries)
+    return running[0], rows
+
+
+def _tries(maker: Maker, bundle: Bundle) -> list[Try]:
+    rows, library = bundle.manifest.variants, maker.library
+    names = [name for name in WANTED if name in rows] or ["fp32"]
+    asked = maker.options.weak or maker.options.implicit or not library.strong
+    tries = [Try(name, asked) for name in names]
+    more = [Try(name, True) for name in names if rows[name].precision == "int8"] if library.weak and not asked else []
+    return tries + more
+
+
+def _made(maker: Maker, bundle: Bundle, one: Try) -> Entry:
+    gate = bundle.manifest.variants[one.variant].gate
+    if gate is not None and not gate.passed:
+        raise CheckFailed(f"{one.variant} failed its gate against fp32", "its decisions differ", "calibrate again")
+    implicit = maker.options.implicit and bundle.manifest.variants[one.variant].precision == "int8"
+    options = replace(maker.options, weak=one.weak, implicit=implicit)
+    return replace(maker, options=options).make(bundle, one.variant)
+
+
+def _remember(maker: Maker, bundle: Bundle, running: list[Tried], entries: dict[Try, Entry]) -> None:
+    """The fastest way of each variant becomes the one that is opened; its time decides between variants."""
+    best: dict[str, Tried] = {}
+    for row in running:
+        best.setdefault(row.what.variant, row)
+    for row in best.values():
+        maker.cache.prefer(entries[row.what])
+    known = {variant: row.p95_ms or 0.0 for variant, row in best.items()}
     built = maker.cache.built_variants(bundle)
-    known = {row.variant: row.p95_ms if row.p95_ms is not None else row.note for row in tried if row.variant in built}
-    remember(bundle, {("tensorrt", name): known.get(name, "not among what --precision auto tries") for name in built})
-    return min(running, key=lambda row: row.p95_ms or 0.0), tried
+    remember(bundle, {("tensorrt", v): known.get(v, "not among what --precision auto tries") for v in built})
 
 
-def _timed(maker: Maker, bundle: Bundle, entries: dict[str, Entry], plan: Plan) -> dict[str, list[float]]:
-    """Milliseconds per frame of each engine; they take turns on the same frames."""
+def _timed(maker: Maker, bundle: Bundle, entries: dict[Try, Entry], plan: Plan) -> dict[str, list[float]]:
+    """Milliseconds per frame of each engine, by label; they take turns on the same frames."""
     with ExitStack() as opened:
-        engines = {name: maker.open(bundle, entry) for name, entry in entries.items()}
-        for engine in engines.values():
-            opened.callback(engine.close)
+        engines = {}
+        for one, entry in entries.items():
+            engines[one.label] = maker.open(bundle, entry)
+            opened.callback(engines[one.label].close)
         return time_in_turn({name: e.infer for name, e in engines.items()}, list(golden_frames(bundle)), plan)
 
 
-def _row(name: str, entry: Entry | None, times: list[float] | None, why: str) -> Tried:
+def _row(what: Try, entry: Entry | None, times: list[float] | None, why: str) -> Tried:
     if entry is None or times is None:
-        return Tried(name, None, None, 0, why)
+        return Tried(what, None, None, 0, why)
     kept = f"kept in float: {', '.join(entry.kept_float)}" if entry.kept_float else ""
     median, slow = (float(np.percentile(times, q)) for q in (50, 95))
-    return Tried(name, median, slow, entry.size_bytes, kept)
+    return Tried(what, median, slow, entry.size_bytes, kept)

@@ -155,6 +155,16 @@ def test_what_ended_with_version_10_is_refused_by_11(rtx: Library, int8: bytes, 
         build_plan(rtx, Job(int8, **options))
 
 
+def test_a_version_with_flags_only_is_built_with_flags(library: Library, int8: bytes, monkeypatch) -> None:
+    class Flags:
+        EXPLICIT_BATCH = 0
+
+    monkeypatch.setattr(library.module, "NetworkDefinitionCreationFlag", Flags)
+    assert built_by(library, int8, int8=True, weak=True)[0]["strong"] is False
+    with pytest.raises(InputError, match="has only flags"):
+        build_plan(library, Job(int8, int8=True))
+
+
 def test_strong_typing_is_taken_where_it_is(library: Library, int8: bytes) -> None:
     head, _ = built_by(library, int8, int8=True, workspace_bytes=1 << 20, optimisation_level=2)
     assert (head["strong"], head["flags"], head["workspace"], head["level"]) == (True, [], 1 << 20, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -98,9 +99,25 @@ def test_auto_builds_times_and_remembers(jetson, here, tile: Path, tmp_path: Pat
     monkeypatch.setattr(choose, "measure", lambda *_: pytest.fail("measured again"))
     said: list[str] = []
     engine = open_engine(open_bundle(tile), "auto", "tensorrt", report=said.append)
-    taken = next(name for name in ("fp16", "int8-nodw-tensorrt", "int8-tensorrt") if f"{name} is the fastest" in told)
-    assert engine.variant == taken and "measured before" in said[0]
+    taken = re.search(r"(\S+?)(, flags)? is the fastest that passes", told)
+    assert taken is not None
+    assert engine.variant == taken[1] and "measured before" in said[0]
     engine.close()
+
+
+def test_int8_is_tried_with_flags_where_there_are_flags(jetson, here, tile, capsys, tmp_path) -> None:
+    from edge.tensorrt.cache import EngineCache
+
+    assert edge_build(tile) == 0
+    told = capsys.readouterr().out
+    assert "int8-tensorrt, flags" in told and "fp16, flags" not in told
+    entries = EngineCache().entries("tile", "int8-tensorrt")
+    assert sorted(entry.options["typing"] for entry in entries) == ["flags", "graph"]
+    rows = {
+        label: float(p95) for label, p95 in re.findall(r"│ (int8-tensorrt(?:, flags)?) +│ +[\d.]+ │ +([\d.]+) │", told)
+    }
+    faster = "flags" if rows["int8-tensorrt, flags"] <= rows["int8-tensorrt"] else "graph"
+    assert entries[0].options["typing"] == faster or len(set(rows.values())) == 1
 
 
 def test_a_variant_that_fails_is_left_out_of_auto_and_told(jetson, here, tile: Path, settings, capsys) -> None:
@@ -114,7 +131,7 @@ def test_a_variant_that_fails_is_left_out_of_auto_and_told(jetson, here, tile: P
     write_bundle(tile, bundle.manifest.model_copy(update={"variants": variants}), bundle.read_all())
     assert edge_build(tile) == 0
     told = capsys.readouterr().out
-    assert "failed its gate against fp32" in told and "int8-tensorrt: build" not in told
+    assert "int8-tensorrt: left out, int8-tensorrt failed its gate" in told and "int8-tensorrt: build" not in told
 
 
 def test_an_engine_that_misses_the_golden_frames_never_runs(jetson, here, tile, tmp_path, settings, capsys) -> None:
