@@ -16,9 +16,13 @@ DOCS = Path(__file__).parents[3] / "docs" / "fleet"
 
 
 def samples(text: str) -> dict[tuple[str, str], float]:
-    """(name, last label's value) -> value."""
-    families = text_string_to_metric_families(text)
-    return {(s.name, list(s.labels.values())[-1]): s.value for family in families for s in family.samples}
+    """(name, value of its most telling label) -> value; of several stages the first."""
+    found: dict[tuple[str, str], float] = {}
+    for family in text_string_to_metric_families(text):
+        for s in family.samples:
+            labels = {k: v for k, v in s.labels.items() if k not in ("station", "stage")} or s.labels
+            found.setdefault((s.name, next(iter(labels.values()))), s.value)
+    return found
 
 
 def test_values_in_base_units() -> None:
