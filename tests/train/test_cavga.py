@@ -155,6 +155,19 @@ def test_reconstruction_and_kl_are_the_bound_per_pixel_value() -> None:
     assert float(losses["kl"]) == pytest.approx(float(kl.mean()) / values, rel=1e-4)
 
 
+def test_the_discriminators_part_is_per_pixel_value() -> None:
+    method = cavga("cavga-d")
+    method.networks.train()
+    batch = batch_of(method)
+    losses = method.step("gan", batch, lambda which, loss: None)
+    x = images_from_frames(batch.frames, 0.0)
+    z = batch_of(method).noise.normal(len(x), *method.net.shape)
+    code = method.net.encode(x)
+    x_hat = torch.sigmoid(method.net.decoder(code.mean + torch.exp(0.5 * code.log_variance) * z))
+    fooled = -torch.log(torch.sigmoid(method.discriminator(x_hat))).mean()
+    assert losses["adv"] == pytest.approx(float(fooled.detach()) / x[0].numel(), rel=1e-3)
+
+
 @pytest.mark.parametrize("name", ["cavga-d", "cavga-r-w"])
 def test_scores_are_error_attention_and_their_product(name: str) -> None:
     method = cast(Cavga, trained(name))
@@ -221,6 +234,11 @@ def test_options_that_cannot_be_are_refused() -> None:
         tiny("cavga-d", encoder="vgg")
     with pytest.raises(UsageError, match="multiples of 16"):
         tiny("cavga-r", (40, 40))
+
+
+@pytest.mark.parametrize(("size", "rows", "shape"), [(32, 0, 4), (64, 0, 8), (256, 0, 8), (64, 4, 4), (64, 2, 2)])
+def test_rows_of_the_latent_map(size: int, rows: int, shape: int) -> None:
+    assert cast(Cavga, tiny("cavga-d", (size, size), rows=rows)).net.shape == (128, shape, shape)
 
 
 @pytest.mark.parametrize("name", UNSUPERVISED)

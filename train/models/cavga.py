@@ -5,8 +5,9 @@ supervised (`weak`), with a few known anomalies: L_R + KL + L_adv + 0.001 L_bce 
 attention of "normal" shall cover everything and that of "anomalous" nothing.
 Score: how far picture and reconstruction lie apart. Heatmap: 1 - A, or A of the anomalous class.
 
-L_R is the binary cross-entropy in 0..1, a mean over pixel values; KL is divided by their number too, so that L_R + KL
-is the VAE's bound per pixel value and 0.01 L_ae weighs the same at every size.
+L_R is the binary cross-entropy in 0..1, a mean over pixel values. KL and the generator's L_adv, one number each for a
+picture, are divided by how many values it has: so L_R + KL is the VAE's bound per pixel value, 0.01 L_ae weighs the
+same at every size, and the discriminator does not drown the reconstruction, as it does undivided.
 """
 
 from __future__ import annotations
@@ -93,8 +94,9 @@ class Cavga:
         "weak": False,
         "separable": False,  # the light form
         "latent": 128,
+        "rows": 0,  # of the latent map, with the dcgan encoder; 0: 8, or an eighth of a small picture's
         "top": 0.0,  # share of the error map that the score is taken from; 0: its mean, as in the paper
-        "learning_rate": 1e-4,
+        "learning_rate": 1e-3,  # 1e-4 is for pretrained networks and very many epochs
         "reconstruction": 1.0,
         "kl": 1.0,
         "adv": 1.0,
@@ -131,7 +133,8 @@ class Cavga:
         z = code.mean + torch.exp(0.5 * code.log_variance) * self._noise(code, batch)
         raw = self.net.decoder(z[: len(x)])
         x_hat = torch.sigmoid(raw)
-        losses = self._losses(x, raw, code) | {"adv": F.softplus(-self.discriminator(x_hat)).mean()}
+        losses = self._losses(x, raw, code)
+        losses["adv"] = F.softplus(-self.discriminator(x_hat)).mean() / x[0].numel()
         losses |= self._weak(code, z, len(x)) if self.config.flag("weak") else self._unsupervised(code)
         minimise("net", torch.stack([self.config.number(name) * value for name, value in losses.items()]).sum())
         real, fake = self.discriminator(x), self.discriminator(x_hat.detach())

@@ -141,7 +141,8 @@ class Signed(nn.Module):
 
 
 def _dcgan(config: MethodConfig, latent: int) -> Coders:
-    levels, light = _dcgan_levels((config.height, config.width)), config.flag("separable")
+    size, light = (config.height, config.width), config.flag("separable")
+    levels = _dcgan_levels(size, int(config.number("rows")) or min(ROWS, min(size) // 8))
     widths = [config.base_width * 2**level for level in range(levels)]
     encoder = _dcgan_encoder(config.channels, widths, light)
     decoder = _dcgan_decoder(latent, widths, config.channels, light)
@@ -189,9 +190,8 @@ def _conv3(channels: int, out_channels: int, light: bool) -> nn.Module:
     return nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
 
 
-def _dcgan_levels(size: tuple[int, int]) -> int:
-    """How often the sides are halved: as often as leaves ROWS rows, an eighth of a small side, and whole numbers."""
-    least = min(ROWS, min(size) // 8)
+def _dcgan_levels(size: tuple[int, int], least: int) -> int:
+    """How often the sides are halved: as often as leaves `least` rows, and whole numbers."""
     levels = 1
     while all(side % 2 ** (levels + 1) == 0 for side in size) and min(size) >> (levels + 1) >= least:
         levels += 1
