@@ -94,7 +94,7 @@ class Attention:
         "image": 0.3,
         "kinds": 0.3,
         "redraw": 0.3,
-        "attention_part": 1.0,  # weights in the score: turned parts gain from it, textures from the others
+        "attention_part": 2.0,  # weights in the score: turned parts gain from it, textures from the others
         "middle_part": 1.0,
         "deep_part": 1.0,
         "bfloat16": True,  # on processors that have it: training takes less than half the time
