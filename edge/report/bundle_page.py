@@ -51,7 +51,7 @@ def _figures(bundle: Bundle, reference: str) -> Raw:
             ("Input", f"{manifest.preprocessing.width} × {manifest.preprocessing.height}", False),
             (f"Threshold, {reference}", f"{limit.value:.5g}", False),
             ("False-alarm rate asked", f"{limit.false_alarm_rate:.3%}", False),
-            ("Gates passed", f"{passed} of {len(gates)}", passed < len(gates)),
+            ("Gates passed", f"{passed} of {len(gates)}" if gates else "none needed", passed < len(gates)),
             ("Size", f"{size / 1e6:.1f} MB", False),
         )
     )

@@ -17,10 +17,11 @@ h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .
 .numbers div { border: 1px solid #ccd4da; border-radius: 8px; padding: .6rem 1rem; min-width: 8rem; }
 .numbers dt { color: #566570; font-size: .82rem; } .numbers dd { margin: 0; font-size: 1.6rem; font-weight: 650; }
 .numbers .bad dd { color: #b01c26; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; margin-bottom: 1.2rem; font-size: .9rem;
+  font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #dde3e7; vertical-align: top;
   overflow-wrap: anywhere; }
-th { color: #566570; font-weight: 600; white-space: nowrap; } td.n { text-align: right; } tr { break-inside: avoid; }
+th { color: #566570; font-weight: 600; white-space: nowrap; } tr { break-inside: avoid; }
 figure { display: inline-block; width: 15rem; margin: 0 .9rem 1rem 0; vertical-align: top; break-inside: avoid; }
 figure img { width: 100%; border-radius: 6px; display: block; } figcaption { font-size: .85rem; margin-top: .3rem; }
 .note { color: #566570; font-size: .88rem; } svg { width: 100%; height: auto; }
@@ -69,7 +70,7 @@ def numbers(pairs: Iterable[tuple[str, str, bool]]) -> Raw:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str | Raw]]) -> Raw:
-    """A table; cells that are plain numbers stand on the right."""
+    """A table; without a head the first cell of each row is one."""
     top = f"<thead><tr>{''.join(f'<th>{escape(h)}</th>' for h in head)}</tr></thead>" if any(head) else ""
     body = "".join(f"<tr>{''.join(_cell(cell, i, any(head)) for i, cell in enumerate(row))}</tr>" for row in rows)
     return Raw(f"<table>{top}<tbody>{body}</tbody></table>")
@@ -94,7 +95,7 @@ def bars(title: str, values: Sequence[tuple[str, float]]) -> Raw:
     width, height = 920, 150
     step = width / max(1, len(values))
     every = max(1, len(values) // 12)
-    parts = [f'<svg viewBox="0 0 {width} {height + 26}" role="img" aria-label="{escape(title)}">']
+    parts = [f'<svg viewBox="-20 0 {width + 20} {height + 26}" role="img" aria-label="{escape(title)}">']
     parts.append(f'<path d="M0 {height} H{width}" stroke="#ccd4da"/>')
     for n, (label, value) in enumerate(values):
         tall = (height - 18) * value / top
@@ -120,5 +121,4 @@ def _cell(cell: str | Raw, index: int, has_head: bool) -> str:
         return f"<td>{cell.markup}</td>"
     if index == 0 and not has_head:
         return f"<th>{escape(cell)}</th>"
-    plain = cell.replace(",", "").replace("%", "").replace(".", "").replace(" ms", "").strip()
-    return f"<td{' class=n' if plain.isdecimal() else ''}>{escape(cell)}</td>"
+    return f"<td>{escape(cell)}</td>"

@@ -109,7 +109,7 @@ def _faults(shift: Shift) -> list[Raw]:
         ("reason", "times", "together"), [(r, str(n), spell(seconds)) for r, n, seconds in shift.by_reason()]
     )
     rows = [(f.id, _when(f.began_at), _lasted(shift, f), f.source, f.reason) for f in shift.faults]
-    return [totals, Raw("<p></p>"), table(("fault", "began", "lasted", "source", "reason"), rows)]
+    return [totals, table(("fault", "began", "lasted", "source", "reason"), rows)]
 
 
 def _lasted(shift: Shift, event: EventRecord) -> str:

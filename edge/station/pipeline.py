@@ -186,6 +186,7 @@ class Pipeline:
         healthy_s = time.monotonic()
         if problems:
             self._held.append(Sight(frame.sequence, frame.image, None, 0.0))
+            self._show(self._held[-1])
             return self._blind(FaultSource.HEALTH, HEALTH_KINDS[problems[0].kind], "; ".join(p.text for p in problems))
         if self._health.repeated or not self._is_due(frame):
             return self._say(Alive())
@@ -233,7 +234,11 @@ class Pipeline:
         self._held.append(sight)
         if sight.heat > 1.0:
             self._suspicious.append(sight)
-        if self._scored_at_s < self._show_until_s:
+        self._show(sight)
+
+    def _show(self, sight: Sight) -> None:
+        """People who watch see what the camera sees, also when it is too poor to be scored."""
+        if time.monotonic() < self._show_until_s:
             self._pictures.show(sight)
 
     def _heat(self, score: float) -> float:
