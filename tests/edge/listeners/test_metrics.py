@@ -83,3 +83,9 @@ def test_dashboard_and_alerts_name_metrics_that_exist(name: str) -> None:
     existing = {sample.name for family in families for sample in family.samples}
     named = set(re.findall(r"\bedge_[a-z_]+", text))
     assert named and named <= existing, named - existing
+
+
+def test_the_guide_lists_every_metric() -> None:
+    families = text_string_to_metric_families(metrics_text(a_status()).decode())
+    existing = {sample.name for family in families for sample in family.samples}
+    assert set(re.findall(r"\bedge_[a-z_]+", (DOCS / "README.md").read_text())) == existing
