@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from edge.errors import InputError
 from tests.train.helpers import batch_of, minimiser, tiny, trained
 from train.models.attention_gan import AttentionGan
-from train.models.attention_gan_net import Encoder
+from train.models.resnet import ResNet18
 
 
 def test_encoder_is_resnet18_without_its_pooling_and_classifier() -> None:
-    encoder = Encoder(3, 64, separable=False)
+    encoder = ResNet18(3, 64, separable=False, pooled=False)
     assert sum(p.numel() for p in encoder.parameters()) == 11_176_512  # torchvision's 11,689,512 less fc 513,000
     assert encoder(torch.zeros(1, 3, 32, 64)).shape == (1, 512, 2, 4)
 
@@ -55,5 +56,5 @@ def test_attention_is_a_probability_and_the_mask_its_complement() -> None:
 
 
 def test_pretrained_weights_must_fit() -> None:
-    with pytest.raises(KeyError, match="of another shape"):
+    with pytest.raises(InputError, match="do not fit"):
         tiny("attention-gan").load_pretrained({"conv1.weight": torch.zeros(64, 3, 7, 7)})  # type: ignore[attr-defined]

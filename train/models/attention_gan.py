@@ -34,6 +34,7 @@ from train.method import (
 from train.models.attention_gan_net import LATENT, AttentionNetwork, ImageFeatures, Redrawer, TwoHeads
 from train.models.blocks import exportable, init_dcgan, snapshot
 from train.models.dcgan import FeatureDiscriminator
+from train.models.resnet import load_imagenet
 from train.scoring import Heatmap, masked_error, squared_error
 
 
@@ -124,12 +125,8 @@ class AttentionGan:
         return {name: adam(self.networks[name], rate) for name in names}
 
     def load_pretrained(self, state: dict[str, Tensor]) -> None:
-        """Take the encoder's weights from torchvision's ResNet-18: three channels, width 64, plain convolutions."""
-        wanted = self.attention.encoder.state_dict()
-        missing = [name for name, value in wanted.items() if name not in state or state[name].shape != value.shape]
-        if missing:
-            raise KeyError(f"{missing[0]} is missing or of another shape; use three channels, --width 64, no separable")
-        self.attention.encoder.load_state_dict({name: state[name] for name in wanted})
+        """Take the encoder's weights from torchvision's ResNet-18. Raises InputError if they do not fit."""
+        load_imagenet(self.attention.encoder, state)
 
     def step(self, phase: str, batch: Batch, minimise: Minimise) -> dict[str, float]:
         """One step of each network of the phase."""

@@ -1,4 +1,7 @@
-"""Networks of the two-stage attention paper: ResNet-18 encoder, VAE bottleneck, decoder, two heads, and the ADGAN."""
+"""Networks of the two-stage attention paper: ResNet-18 encoder, VAE bottleneck, decoder, two heads, and the ADGAN.
+
+The encoders are without the stem's pooling, so that their stride is 16.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from train.models.blocks import BatchNorm2d, DepthwiseSeparable
+from train.models.resnet import ResNet18
 
 LATENT = 2  # channels of the latent map, in base widths
 
@@ -24,54 +28,13 @@ class TwoHeads:
     log_variance: Tensor
 
 
-class BasicBlock(nn.Module):
-    """ResNet's basic block under torchvision's names; 3x3 convolutions plain or depth-wise separable."""
-
-    def __init__(self, channels: int, out_channels: int, stride: int, separable: bool) -> None:
-        super().__init__()
-        self.conv1 = _conv3(channels, out_channels, separable, stride)
-        self.bn1 = BatchNorm2d(out_channels)
-        self.conv2 = _conv3(out_channels, out_channels, separable, 1)
-        self.bn2 = BatchNorm2d(out_channels)
-        self.downsample: nn.Module = nn.Identity()
-        if stride > 1 or channels != out_channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(channels, out_channels, 1, stride, bias=False), BatchNorm2d(out_channels)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, O, H/stride, W/stride]."""
-        out = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(out)) + self.downsample(x))
-
-
-class Encoder(nn.Module):
-    """ResNet-18's convolutions without the stem's pooling, so that the stride is 16. Width 64 is the original's."""
-
-    def __init__(self, channels: int, base_width: int, separable: bool) -> None:
-        super().__init__()
-        w = base_width
-        self.conv1 = nn.Conv2d(channels, w, 7, 2, 3, bias=False)
-        self.bn1 = BatchNorm2d(w)
-        self.layer1 = _layer(w, w, 1, separable)
-        self.layer2 = _layer(w, 2 * w, 2, separable)
-        self.layer3 = _layer(2 * w, 4 * w, 2, separable)
-        self.layer4 = _layer(4 * w, 8 * w, 2, separable)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, 8w, H/16, W/16]."""
-        x = F.relu(self.bn1(self.conv1(x)))
-        out: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return out
-
-
 class AttentionNetwork(nn.Module):
     """Stage 1. In train mode the latent is drawn with `noise`, in eval mode it is its mean."""
 
     def __init__(self, channels: int, base_width: int, separable: bool) -> None:
         super().__init__()
         w, latent = base_width, LATENT * base_width
-        self.encoder = Encoder(channels, w, separable)
+        self.encoder = ResNet18(channels, w, separable, pooled=False)
         self.latent = nn.Conv2d(8 * w, 2 * latent, 1)
         self.decoder = decoder(latent, w)
         self.image, self.attention = _head(w, channels, separable), _head(w, 1, separable)
@@ -108,7 +71,7 @@ class Redrawer(nn.Module):
 
     def __init__(self, channels: int, base_width: int, separable: bool) -> None:
         super().__init__()
-        self.encoder = Encoder(channels, base_width, separable)
+        self.encoder = ResNet18(channels, base_width, separable, pooled=False)
         self.decoder = decoder(8 * base_width, base_width)
         self.out = nn.Conv2d(base_width, channels, 3, padding=1)
 
@@ -126,22 +89,15 @@ def decoder(channels: int, base_width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _layer(channels: int, out_channels: int, stride: int, separable: bool) -> nn.Sequential:
-    return nn.Sequential(
-        BasicBlock(channels, out_channels, stride, separable), BasicBlock(out_channels, out_channels, 1, separable)
-    )
-
-
-def _conv3(channels: int, out_channels: int, separable: bool, stride: int) -> nn.Module:
-    if not separable:
-        return nn.Conv2d(channels, out_channels, 3, stride, 1, bias=False)
-    conv: nn.Module = DepthwiseSeparable(channels, out_channels)
-    return conv if stride == 1 else nn.Sequential(conv, nn.AvgPool2d(stride))
+def _conv3(channels: int, out_channels: int, separable: bool) -> nn.Module:
+    if separable:
+        return DepthwiseSeparable(channels, out_channels)
+    return nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
 
 
 def _head(width: int, out_channels: int, separable: bool) -> nn.Sequential:
     """Three convolutions, batch norm and ReLU between them."""
     layers: list[nn.Module] = []
     for _ in range(2):
-        layers += [_conv3(width, width, separable, 1), BatchNorm2d(width), nn.ReLU()]
+        layers += [_conv3(width, width, separable), BatchNorm2d(width), nn.ReLU()]
     return nn.Sequential(*layers, nn.Conv2d(width, out_channels, 3, padding=1))
