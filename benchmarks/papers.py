@@ -59,7 +59,7 @@ class Effort:
         return min(64, self.counts[0] // 10)
 
 
-QUICK = Effort((300, 90), 16, 40, 1, 2)
+QUICK = Effort((200, 90), 8, 25, 1, 2)
 FULL = Effort((2000, 900), 64, 100, 5, None)
 
 
