@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,10 +16,12 @@ from edge.page.sink import PageSink
 from edge.station.commands import Acknowledge, MarkEvent, ResetAlarm, ShelveAlarm, WantPictures
 from edge.station.events import EventStore
 from edge.station.judge import Verdict
-from tests.edge.page.conftest import TOKEN, Served
+from tests.edge.listeners.test_mqtt import certificate
+from tests.edge.page.conftest import TOKEN, Served, free_port
 from tests.edge.page.statuses import PretendStation, a_picture, add_alarm
 
 Serve = Callable[..., Served]
+PAGE = {"x-edge-page": "1", "content-type": "application/json"}
 
 
 def told(lines: Iterator[str]) -> Iterator[tuple[str, dict]]:  # type: ignore[type-arg]
@@ -270,3 +274,19 @@ def test_addresses_that_cannot_be_opened(serve: Serve, store: EventStore, monkey
             PageSink("127.0.0.1:0", PretendStation(store.folder, **options).context)
     monkeypatch.setenv("EDGE_PAGE_TOKEN", TOKEN)
     PageSink("0.0.0.0:0", station.context).close()
+
+
+def test_the_page_over_tls(store: EventStore, tmp_path: Path) -> None:
+    certificate(tmp_path)
+    served = Served(
+        store.folder, free_port(), token=TOKEN, cert_file=f"{tmp_path}/cert.pem", key_file=f"{tmp_path}/key.pem"
+    )
+    trusting = ssl.create_default_context(cafile=f"{tmp_path}/cert.pem")
+    url = served.url.replace("http:", "https:")
+    with httpx.Client(base_url=url, headers=PAGE, verify=trusting, trust_env=False) as client:
+        answer = client.post("/login", json={"token": TOKEN}, headers={"origin": url})
+        assert answer.status_code == 200 and "Secure" in answer.headers["set-cookie"]
+        assert client.get("/metrics").status_code == 200
+    with pytest.raises(httpx.TransportError):
+        httpx.get(served.url, trust_env=False)
+    served.close()
