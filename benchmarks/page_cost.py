@@ -1,29 +1,32 @@
-"""What the page costs the pipeline: latency of every stage with three viewers against none, turn about.
+"""What the page costs the pipeline: latency with three viewers against none, turn about within one run.
 
-    python -m benchmarks.page_cost [--seconds 20] [--rounds 3] [--fps 30] [--work 14] [--rough]
+    python -m benchmarks.page_cost [--turns 6] [--fps 30] [--work 40] [--rough]
 
-Each viewer reads the stream of states and fetches five live pictures a second, as the page in a browser does. `--rough`
-adds clients that mean no good: garbage, slow requests, one that never reads; a broker that is away, and a webhook that
-hangs.
+Each viewer reads the stream of states and fetches five live pictures a second, as the page in a browser does. Viewers
+run in processes of their own with the lowest priority, as they would run on other machines. `--rough` adds clients that
+mean no good: garbage, slow requests, one that never reads; a broker that is away, and a webhook that hangs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import socket
 import statistics
 import tempfile
-import threading
 import time
 from pathlib import Path
+from typing import Any
 
+import cv2
 import httpx
+import numpy as np
 
 from edge.images import write_png
 from tests.edge.page.conftest import free_port
-from tests.edge.station.running import Running, objects, station
+from tests.edge.station.running import objects, station
 from tests.edge.tiny_bundle import make_tiny_bundle, scene
 
 CONFIG = "[camera]\nfps = {fps}\nloop = true\nrealtime = true\n"
@@ -33,100 +36,109 @@ STAGES = ("preprocess", "health", "engine", "decide")
 def main() -> None:
     """Measure and print one JSON object."""
     options = _options()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        bundle = make_tiny_bundle(folder / "tiny.edge", work=options.work)
-        (folder / "camera").mkdir()
-        for n in range(90):
-            write_png(folder / "camera" / f"{n:04}.png", scene(n, size=480))
-        (folder / "station.toml").write_text(CONFIG.format(fps=options.fps))
-        found: dict[str, list[dict[str, float]]] = {"none": [], "viewers": []}
-        for number in range(options.rounds):
-            for kind in found:
-                found[kind].append(measure(options, folder, bundle, kind == "viewers", number))
-    print(json.dumps(summary(found), indent=1))
+    with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as hanging:
+        folder, port = Path(name), free_port()
+        arguments = _arguments(options, folder, port, hanging.getsockname()[1])
+        with station(*arguments, "--backend", "onnxruntime", "--threads", "1") as running:
+            spans = _take_turns(options, port)
+            code, out, err = running.stop()
+        assert code == 0, err
+    print(json.dumps(summary(objects(out), spans), indent=1))
 
 
-def measure(options: argparse.Namespace, folder: Path, bundle: Path, watched: bool, number: int) -> dict[str, float]:
-    """Run the station once; p50 of every stage and their sum, p99 of the sum's parts, in milliseconds."""
-    port = free_port()
-    arguments = ["--config", folder / "station.toml", "--bundle", bundle, "--camera", folder / "camera", "--json"]
-    arguments += ["--events", folder / f"events-{watched}-{number}", "--page", f"127.0.0.1:{port}"]
-    hanging = socket.create_server(("127.0.0.1", 0))
-    if options.rough and watched:
-        arguments += ["--mqtt", "mqtt://127.0.0.1:1", "--webhook", f"http://127.0.0.1:{hanging.getsockname()[1]}/"]
-    stop = threading.Event()
-    with hanging, station(*arguments, "--backend", "onnxruntime", "--threads", "1") as running:
-        people = [threading.Thread(target=_watch, args=(port, stop)) for _ in range(3 if watched else 0)]
-        people += [threading.Thread(target=_annoy, args=(port, stop)) for _ in range(int(options.rough and watched))]
-        return _observe(running, people, stop, options.seconds)
+def _arguments(options: argparse.Namespace, folder: Path, port: int, hanging: int) -> list[object]:
+    bundle = make_tiny_bundle(folder / "tiny.edge", work=options.work)
+    (folder / "camera").mkdir()
+    for n in range(90):
+        image = np.asarray(cv2.resize(scene(n), (768, 768), interpolation=cv2.INTER_NEAREST), np.uint8)
+        write_png(folder / "camera" / f"{n:04}.png", image)
+    (folder / "station.toml").write_text(CONFIG.format(fps=options.fps))
+    arguments: list[object] = ["--config", folder / "station.toml", "--bundle", bundle, "--camera", folder / "camera"]
+    arguments += ["--json", "--events", folder / "events", "--page", f"127.0.0.1:{port}"]
+    if options.rough:
+        arguments += ["--mqtt", "mqtt://127.0.0.1:1", "--webhook", f"http://127.0.0.1:{hanging}/"]
+    return arguments
 
 
-def _observe(
-    running: Running, people: list[threading.Thread], stop: threading.Event, seconds: float
-) -> dict[str, float]:
+def _take_turns(options: argparse.Namespace, port: int) -> list[tuple[bool, float, float]]:
+    """(watched, from, to) in Unix time: the end of each turn, when the last 300 frames all belong to it."""
+    settle_s = 300 / options.fps + 1.0
+    spans = []
+    context = multiprocessing.get_context("spawn")
     time.sleep(4.0)
-    for person in people:
-        person.start()
-    time.sleep(seconds)
-    stop.set()
-    for person in people:
-        person.join()
-    code, out, err = running.stop()
-    assert code == 0, err
-    said = [o for o in objects(out) if o["type"] == "status" and o["uptime_s"] > 6]  # type: ignore[operator]
-    rows = [{stage: o["stages"][stage] for stage in STAGES} for o in said]  # type: ignore[index]
-    result = {stage: statistics.median(row[stage]["p50_ms"] for row in rows) for stage in STAGES}
-    result["sum"] = sum(result.values())
-    result["sum of p99"] = sum(statistics.median(row[stage]["p99_ms"] for row in rows) for stage in STAGES)
-    result["faults"] = float(sum(o["verdict"] == "fault" for o in said))
+    for turn in range(2 * options.turns):
+        watched = turn % 2 == 1
+        kinds = ([_watch] * 3 + [_annoy] * options.rough) if watched else []
+        people = [context.Process(target=kind, args=(port,)) for kind in kinds]
+        for person in people:
+            person.start()
+        time.sleep(settle_s + (2.0 if watched else 0.0))
+        spans.append((watched, time.time(), time.time() + 3.0))
+        time.sleep(3.0)
+        for person in people:
+            person.kill()
+            person.join()
+    return spans
+
+
+def summary(said: list[dict[str, Any]], spans: list[tuple[bool, float, float]]) -> dict[str, object]:
+    """Medians over the turns, and what viewers cost, each turn against the one before it."""
+    rows = [_turn(said, first, last) for _, first, last in spans]
+    pairs = list(zip(rows[0::2], rows[1::2], strict=True))
+    median = {
+        kind: {key: round(statistics.median(pair[i][key] for pair in pairs), 3) for key in rows[0]}
+        for i, kind in enumerate(("no viewer", "three viewers"))
+    }
+    cost = {
+        key: round(100 * statistics.median(pair[1][key] / pair[0][key] - 1 for pair in pairs), 1)
+        for key in ("sum of p50", "sum of p99")
+    }
+    faults = sum(o["type"] == "event" and o["kind"] == "fault" for o in said)
+    return {"milliseconds": median, "cost_percent": cost, "turns": len(pairs), "faults": faults}
+
+
+def _turn(said: list[dict[str, Any]], first_s: float, last_s: float) -> dict[str, float]:
+    stages = [o["stages"] for o in said if o["type"] == "status" and first_s <= o["wall_s"] <= last_s]
+    result = {name: statistics.median(s[name]["p50_ms"] for s in stages) for name in STAGES}
+    result["sum of p50"] = sum(result.values())
+    result["sum of p99"] = sum(statistics.median(s[name]["p99_ms"] for s in stages) for name in STAGES)
     return result
 
 
-def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, object]:
-    """Medians over the rounds, and what the viewers cost in per cent."""
-    medians = {kind: {key: statistics.median(r[key] for r in rows) for key in rows[0]} for kind, rows in found.items()}
-    cost = {key: round(100 * (medians["viewers"][key] / medians["none"][key] - 1), 1) for key in ("sum", "sum of p99")}
-    told = {kind: {key: round(value, 3) for key, value in row.items()} for kind, row in medians.items()}
-    return {"milliseconds": told, "cost_percent": cost, "rounds": len(found["none"])}
-
-
-def _watch(port: int, stop: threading.Event) -> None:
-    """One viewer."""
+def _watch(port: int) -> None:
+    """One viewer, until it is killed."""
+    os.nice(19)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False)
     with client, client.stream("GET", "/stream") as answer:
         shown_s = 0.0
         for line in answer.iter_lines():
-            if stop.is_set():
-                return
             if line == "event: status" and time.monotonic() - shown_s >= 0.19:
                 shown_s = time.monotonic()
                 client.get("/live")
 
 
-def _annoy(port: int, stop: threading.Event) -> None:
+def _annoy(port: int) -> None:
     """Garbage, slow requests, and one that asks for pictures and never reads them."""
+    os.nice(19)
     held = [socket.create_connection(("127.0.0.1", port))]
     held[0].sendall(b"GET /live.mjpeg HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    garbage = os.urandom(1 << 20)
-    while not stop.wait(0.5):
-        held.append(socket.create_connection(("127.0.0.1", port)))
-        held[-1].sendall(b"GET / HTTP/1.1\r\nHost: loc")
+    garbage = os.urandom(10 << 20)
+    while True:
+        time.sleep(0.5)
         try:
+            held.append(socket.create_connection(("127.0.0.1", port)))
+            held[-1].sendall(b"GET / HTTP/1.1\r\nHost: loc")
             with socket.create_connection(("127.0.0.1", port)) as sock:
-                sock.sendall(b"POST /reset HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n" + garbage)
+                sock.sendall(b"POST /reset HTTP/1.1\r\nContent-Length: 10485760\r\n\r\n" + garbage)
         except OSError:
             continue  # refused, as it should be
-    for sock in held:
-        sock.close()
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--fps", type=float, default=30.0)
-    parser.add_argument("--work", type=int, default=14)
+    parser.add_argument("--work", type=int, default=40)
     parser.add_argument("--rough", action="store_true")
     return parser.parse_args()
 
