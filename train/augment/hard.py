@@ -109,15 +109,17 @@ def _one_defect(
 def _painted(start: Defective, site: Site, change: Array, how: tuple[float, bool, int]) -> Defective | None:
     least, thin, index = how
     side = 3 if thin else 5
-    strength = cv2.blur(np.abs(change).max(2), (side, side))
+    changed = np.clip(site.patch + change, 0, 255)  # white on white is nothing: what clipping leaves is what is seen
+    difference = np.abs(changed - site.patch).max(2)
+    strength = cv2.blur(difference, (side, side))
     level = max(0.2 * float(np.quantile(strength, 0.98)), (0.175 if thin else 0.35) * least)
     seen = strength > level
-    if int(seen.sum()) < 3:
+    if int(seen.sum()) < 3 or float(difference[seen].mean()) < 0.5 * level:
         return None
     rows = slice(site.top, site.top + site.height)
     columns = slice(site.left, site.left + site.width)
     image, mask, kind = start.image.copy(), start.mask.copy(), start.kind.copy()
-    image[rows, columns] = np.clip(site.patch + change, 0, 255)
+    image[rows, columns] = changed
     mask[rows, columns][seen] = 1
     kind[rows, columns][seen] = index
     return Defective(image, mask, kind)
