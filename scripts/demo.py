@@ -32,7 +32,7 @@ def main() -> int:
             clip = _folder_as_camera(data, out / "camera")
         _run("edge-train", "--data", data, "--out", out / "run", "--minutes", options.minutes, "--image-size", 128)
         _run("edge-export", out / "run", "--out", out / "bolt.edge", "--data", data)
-        _run("edge-calibrate", out / "bolt.edge", "--data", data, "--frames", "all")
+        _run("edge-calibrate", out / "bolt.edge", "--data", data, "--frames", "all", "--auto-exclude")
         if (data / "test").is_dir():
             _run("edge-eval", out / "bolt.edge", "--data", data, "--html", out / "report.html")
         _station(out / "bolt.edge", clip, out)
