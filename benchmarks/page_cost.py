@@ -13,9 +13,11 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import statistics
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,11 @@ import numpy as np
 
 from edge.images import write_png
 from tests.edge.page.conftest import free_port
-from tests.edge.station.running import objects, station
+from tests.edge.station.running import Running, objects, station
 from tests.edge.tiny_bundle import make_tiny_bundle, scene
 
 CONFIG = "[camera]\nfps = {fps}\nloop = true\nrealtime = true\n"
+Span = tuple[float, float, dict[str, float]]  # from, to (Unix time), CPU used meanwhile in per cent of a core
 STAGES = ("preprocess", "health", "engine", "decide")
 
 
@@ -40,10 +43,14 @@ def main() -> None:
         folder, port = Path(name), free_port()
         arguments = _arguments(options, folder, port, hanging.getsockname()[1])
         with station(*arguments, "--backend", "onnxruntime", "--threads", "1") as running:
-            spans = _take_turns(options, port)
-            code, out, err = running.stop()
-        assert code == 0, err
-    print(json.dumps(summary(objects(out), spans), indent=1))
+            said: list[str] = []
+            reader = threading.Thread(target=said.extend, args=(running.process.stdout,))  # else the pipe fills up
+            reader.start()
+            spans = _take_turns(options, port, running)
+            running.process.send_signal(signal.SIGTERM)
+            reader.join()
+            assert running.process.wait(20) == 0
+    print(json.dumps(summary(objects("".join(said)), spans), indent=1))
 
 
 def _arguments(options: argparse.Namespace, folder: Path, port: int, hanging: int) -> list[object]:
@@ -60,10 +67,10 @@ def _arguments(options: argparse.Namespace, folder: Path, port: int, hanging: in
     return arguments
 
 
-def _take_turns(options: argparse.Namespace, port: int) -> list[tuple[bool, float, float]]:
-    """(watched, from, to) in Unix time: the end of each turn, when the last 300 frames all belong to it."""
+def _take_turns(options: argparse.Namespace, port: int, running: Running) -> list[Span]:
+    """The end of each turn, when the last 300 frames all belong to it."""
     settle_s = 300 / options.fps + 1.0
-    spans = []
+    spans: list[Span] = []
     context = multiprocessing.get_context("spawn")
     time.sleep(4.0)
     for turn in range(2 * options.turns):
@@ -73,17 +80,26 @@ def _take_turns(options: argparse.Namespace, port: int) -> list[tuple[bool, floa
         for person in people:
             person.start()
         time.sleep(settle_s + (2.0 if watched else 0.0))
-        spans.append((watched, time.time(), time.time() + 3.0))
+        first_s, before = time.time(), _cpu_s(running)
         time.sleep(3.0)
+        last_s, after = time.time(), _cpu_s(running)
+        spans.append((first_s, last_s, {k: 100 * (after[k] - before[k]) / (last_s - first_s) for k in after}))
         for person in people:
             person.kill()
             person.join()
     return spans
 
 
-def summary(said: list[dict[str, Any]], spans: list[tuple[bool, float, float]]) -> dict[str, object]:
+def _cpu_s(running: Running) -> dict[str, float]:
+    """CPU seconds that the station's two processes have used; unlike latencies they do not depend on who else runs."""
+    processes = {"station CPU %": running.process.pid, "pipeline CPU %": running.child}
+    fields = {name: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for name, pid in processes.items()}
+    return {name: (int(f[11]) + int(f[12])) / os.sysconf("SC_CLK_TCK") for name, f in fields.items()}
+
+
+def summary(said: list[dict[str, Any]], spans: list[Span]) -> dict[str, object]:
     """Medians over the turns, and what viewers cost, each turn against the one before it."""
-    rows = [_turn(said, first, last) for _, first, last in spans]
+    rows = [{**_turn(said, first, last), **cpu} for first, last, cpu in spans]
     pairs = list(zip(rows[0::2], rows[1::2], strict=True))
     median = {
         kind: {key: round(statistics.median(pair[i][key] for pair in pairs), 3) for key in rows[0]}
@@ -91,10 +107,10 @@ def summary(said: list[dict[str, Any]], spans: list[tuple[bool, float, float]]) 
     }
     cost = {
         key: round(100 * statistics.median(pair[1][key] / pair[0][key] - 1 for pair in pairs), 1)
-        for key in ("sum of p50", "sum of p99")
+        for key in ("engine", "sum of p50", "sum of p99")
     }
     faults = sum(o["type"] == "event" and o["kind"] == "fault" for o in said)
-    return {"milliseconds": median, "cost_percent": cost, "turns": len(pairs), "faults": faults}
+    return {"medians": median, "cost_percent": cost, "turns": len(pairs), "faults": faults}
 
 
 def _turn(said: list[dict[str, Any]], first_s: float, last_s: float) -> dict[str, float]:

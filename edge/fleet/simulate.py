@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
+import multiprocessing
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Barrier
 
 from edge.fleet.watcher import Watcher
 from edge.listeners.address import Credentials, broker_at
@@ -18,7 +19,9 @@ from edge.station.judge import Verdict
 from edge.station.sinks import Option, SinkContext
 from edge.station.status import StageTimes, StationStatus
 
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
+START_S = 120.0
+PER_PROCESS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +65,37 @@ def simulate(url: str, stations: int, events: int, options: dict[str, Option], f
     """Run `stations` listeners that send `events` events each, as fast as they go. `folder` takes their outboxes."""
     counter = Counter()
     watcher = Watcher(broker_at(url), credentials(options), counter.heard, kinds="event")
-    sinks = [_sink(url, n, options, folder) for n in range(stations)]
+    context = multiprocessing.get_context("spawn")
+    parts = [range(n, min(n + PER_PROCESS, stations)) for n in range(0, stations, PER_PROCESS)]
+    begin = context.Barrier(len(parts) + 1)
+    workers = [context.Process(target=_work, args=(url, part, events, options, folder, begin)) for part in parts]
     try:
-        began_s = time.monotonic()
-        senders = [threading.Thread(target=_send, args=(sinks[n::4], events)) for n in range(4)]
-        for sender in senders:
-            sender.start()
-        for sender in senders:
-            sender.join()
-        counter.last_s = time.monotonic()
+        for worker in workers:
+            worker.start()
+        begin.wait(START_S)
+        began_s = counter.last_s = time.monotonic()
         while len(counter.ids) < stations * events and time.monotonic() - counter.last_s < PATIENCE_S:
             time.sleep(0.02)
         seconds = counter.last_s - began_s
+        for worker in workers:
+            worker.join(PATIENCE_S)
     finally:
-        for sink in sinks:
-            sink.close()
+        for worker in workers:
+            worker.kill()
         watcher.close()
     return Simulated(stations, stations * events, len(counter.ids), counter.repeated, max(seconds, 1e-6))
+
+
+def _work(url: str, part: range, events: int, options: dict[str, Option], folder: Path, begin: Barrier) -> None:
+    """The stations of one process: a process can watch a thousand sockets and files, and each station has six."""
+    sinks = [_sink(url, n, options, folder) for n in part]
+    begin.wait(START_S)
+    _send(sinks, events)
+    end_s = time.monotonic() + PATIENCE_S
+    while any(sink.outbox.count for sink in sinks) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    for sink in sinks:
+        sink.close()
 
 
 def credentials(options: dict[str, Option]) -> Credentials:

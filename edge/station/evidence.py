@@ -13,6 +13,7 @@ from edge.errors import InputError
 from edge.preprocess import Region
 
 LIVE_WIDTH = 960
+HEAT_WIDTH = 320  # heat maps are smooth: people see no difference, and the pipeline does not pay for it
 CLOCK_WAS_SET_S = 1_577_836_800.0  # 2020-01-01
 
 
@@ -44,13 +45,15 @@ def overlay(sight: Sight, region: Region | None) -> bytes:
 
 
 def live(sight: Sight, region: Region | None) -> tuple[bytes, bytes]:
-    """(frame, heat map) as JPEG of one size, at most LIVE_WIDTH wide, for people who watch."""
+    """(frame, heat map) as JPEG of one shape, at most LIVE_WIDTH and HEAT_WIDTH wide, for people who watch."""
     picture = _colour(sight.image)
     scale = min(1.0, LIVE_WIDTH / picture.shape[1])
     small = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-    heat = np.zeros_like(small)
+    coarse = min(1.0, HEAT_WIDTH / small.shape[1])
+    size = (max(1, round(coarse * small.shape[0])), max(1, round(coarse * small.shape[1])), 3)
+    heat = np.zeros(size, np.uint8)
     if sight.heatmap is not None:
-        part = _region_of(heat, _scaled(region, scale))
+        part = _region_of(heat, _scaled(region, scale * coarse))
         part[:] = _painted(_heat(sight, part.shape[1], part.shape[0]))
     quality = [cv2.IMWRITE_JPEG_QUALITY, 75]
     return _encoded(".jpg", small, quality), _encoded(".jpg", heat, quality)

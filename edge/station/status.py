@@ -44,7 +44,7 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True)
 class LivePicture:
-    """The picture people look at: JPEG bytes of the frame and of the heat map in colour, both of the same size."""
+    """The picture people look at: JPEG bytes of the frame and of the heat map in colour. The heat map is coarser."""
 
     sequence: int
     frame_jpeg: bytes
