@@ -78,14 +78,18 @@ def command(
         "sinks.metrics": metrics_file,
         **_sinks(sink or []),
     }
-    resolved = load_config(config, typed)
-    if not resolved.camera.url:
+    learning = Learning(learn, false_alarm_rate) if learn is not None else None
+    _run(_complete(load_config(config, typed)), Duty(frames, seconds, learning))
+
+
+def _complete(config: StationConfig) -> StationConfig:
+    """`config`, if it names a camera and its bundle is there."""
+    if not config.camera.url:
         raise UsageError(
             "no camera", "none was named", "use --camera 0, a clip or a folder, or [camera] url in --config"
         )
-    bundle_path(resolved.engine.bundle)
-    learning = Learning(learn, false_alarm_rate) if learn is not None else None
-    _run(resolved, Duty(frames, seconds, learning))
+    bundle_path(config.engine.bundle)
+    return config
 
 
 def _sinks(named: list[str]) -> dict[str, object]:
