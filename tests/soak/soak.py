@@ -252,11 +252,9 @@ class _InSmallDisk(Running):
 
     def weigh_pipeline(self) -> None:
         """Remember the memory of the pipeline two seconds after its start."""
-        end_s = time.monotonic() + 15
-        while time.monotonic() < end_s and not self.has_child:
-            time.sleep(0.05)
+        self.other_child(than=0, timeout_s=60.0)
         time.sleep(2.0)
-        self.first_mb = memory_mb(self.child)
+        self.first_mb = memory_mb(self.other_child(than=0, timeout_s=60.0))
 
     def kill(self) -> str:
         """End it if it was not ended in peace; returns how it ended and what it said last, "" if all was well."""

@@ -28,7 +28,7 @@ from tests.edge.page.statuses import PretendStation, a_status
 ALARM = EventRecord(id="A1", kind="alarm", number=1, began_at=1.0, score=9.0, threshold=6.0)
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     end_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end_s, "it did not happen"
