@@ -78,7 +78,9 @@ def _station(bundle: Path, clip: Path, out: Path) -> None:
     watcher = subprocess.Popen([str(BIN / "edge-bridge"), "watch", f"pty://{port}", "--changes", "--ack"])
     try:
         _wait_for(port)
-        _run("edge-run", "--bundle", bundle, "--camera", clip, "--serial", port, "--events", out / "events")
+        _run(
+            "edge-run", "--bundle", bundle, "--camera", clip, "--realtime", "--serial", port, "--events", out / "events"
+        )
     finally:
         watcher.terminate()
         watcher.wait(10)
