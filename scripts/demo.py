@@ -31,14 +31,16 @@ def main() -> int:
         else:
             clip = _folder_as_camera(data, out / "camera")
         _run("edge-train", "--data", data, "--out", out / "run", "--minutes", options.minutes, "--image-size", 128)
+        if (data / "test").is_dir():
+            _run("edge-eval", out / "run", "--data", data, "--html", out / "report.html")
         _run("edge-export", out / "run", "--out", out / "bolt.edge", "--data", data)
         _run("edge-calibrate", out / "bolt.edge", "--data", data, "--frames", "all", "--auto-exclude")
-        if (data / "test").is_dir():
-            _run("edge-eval", out / "bolt.edge", "--data", data, "--html", out / "report.html")
+        _run("edge-report", out / "bolt.edge", "--out", out / "bolt.html")
         _station(out / "bolt.edge", clip, out)
     except subprocess.CalledProcessError as failed:
         return failed.returncode
-    print(f"\nthe demo took {time.monotonic() - started_s:.0f} s; open {out / 'report.html'} in a browser")
+    report = next(p for p in (out / "report.html", out / "bolt.html") if p.exists())
+    print(f"\nthe demo took {time.monotonic() - started_s:.0f} s; open {report} in a browser")
     return 0
 
 
