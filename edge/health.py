@@ -26,6 +26,7 @@ _SEEN_WHITE = 250  # grey level from which a pixel counts as saturated
 _ENOUGH_TO_SEE = 0.6  # of the lowest normal contrast; being out of focus takes less contrast away than that
 _EDGE_SIDE = 64  # edges are compared at this size: fine enough for a shift of 2 %, 0.2 ms
 _MARGIN = 14  # pixels of it by which a shift is searched, 22 %
+_NOTHING_OF_THE_SCENE = 0.15  # a plate whose bolt is missing still agrees by 0.3
 _FINGERPRINT_BYTES = 1 << 20
 _IMMEDIATE: tuple[HealthKind, ...] = ("black", "saturated")  # beyond doubt in one picture, and must never be scored
 
@@ -213,12 +214,16 @@ class HealthMonitor:
     def _moved(self, grey: NDArray[np.uint8]) -> str | None:
         if self._reference_edges is None or self._baseline.agreement is None:
             return None
-        zero, best, shift = _agreement(self._reference_edges, _edges(grey))
-        normal = self._baseline.agreement[0]
-        shifted = zero < normal - 0.1 and best > zero + 0.25 and shift > self._limits.shift_fraction
-        if not shifted and zero > 0.5 * normal:
-            return None
-        return f"edges agree with the normal picture by {zero:.2f}, normal {normal:.2f} or more"
+        edges = _edges(grey)
+        zero, best, shift = _agreement(self._reference_edges, edges)
+        _, usual, _ = self._baseline.agreement
+        # The scene must be found again, whole, somewhere else: a part that is missing or askew agrees nowhere so well.
+        elsewhere = shift > self._limits.shift_fraction and best > zero + 0.25 and best > 0.9 * usual
+        if elsewhere:
+            return f"the scene is found {100 * shift:.0f} % of the picture away"
+        if best < 0.5 * usual and _correlation(self._reference_edges, edges) < _NOTHING_OF_THE_SCENE:
+            return "nothing of the usual scene is in the picture"
+        return None
 
     def _has_fixed_scene(self) -> bool:
         agreement = self._baseline.agreement
@@ -282,6 +287,11 @@ def _agreement(reference: NDArray[np.float32], edges: NDArray[np.float32]) -> tu
         if peak > best:
             best, shift = float(peak), float(np.hypot(x - _MARGIN, y - _MARGIN)) / _EDGE_SIDE
     return zero, best, shift
+
+
+def _correlation(reference: NDArray[np.float32], edges: NDArray[np.float32]) -> float:
+    """Correlation of the whole pictures' edges, border and all."""
+    return float(cv2.matchTemplate(edges, reference, cv2.TM_CCOEFF_NORMED)[0, 0])
 
 
 def _quantiles(values: list[float]) -> tuple[float, float, float]:
