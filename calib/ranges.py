@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from calib.graph import Graph
 from calib.plan import Plan, output_point, shared_groups
 from calib.statistics import Method, Range, TensorStatistics, range_of
+from edge.engine import no_telemetry
 from edge.errors import CheckFailed
 
+ort = no_telemetry.onnxruntime()
 Ranges = dict[str, Range]
 
 
@@ -78,7 +80,7 @@ def collect(
     return Collected(statistics, len(frames), earlier, earlier_frames)
 
 
-def _session_exposing(model: onnx.ModelProto, tensors: Collection[str]) -> ort.InferenceSession:
+def _session_exposing(model: onnx.ModelProto, tensors: Collection[str]) -> Any:
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
     present = {o.name for o in model.graph.output}

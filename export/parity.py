@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from edge.engine import no_telemetry
 from edge.engine.onnxruntime import OnnxGraph
 from edge.errors import CheckFailed
 from edge.golden import Outputs, differences, run_frames
 
+ort = no_telemetry.onnxruntime()
 TOLERANCE = 1e-4  # relative; fp32 rounding through some hundred layers is 1e-6
 Floats = NDArray[np.float32]
 PAIRS = ("scorer and reference", "graph and scorer")

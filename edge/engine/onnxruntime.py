@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
+from edge.engine import no_telemetry
 from edge.engine.base import Scores
 from edge.engine.checks import checked_frame, checked_scores
 from edge.engine.graph_file import require_self_contained
 from edge.engine.machine import usable_cpus
 from edge.errors import EngineFault, InputError
 
+ort = no_telemetry.onnxruntime()
 OUTPUTS = ("score", "masked_error", "heatmap")
 
 
@@ -45,7 +48,7 @@ class OnnxGraph:
     def __init__(self, graph: bytes, name: str, *, threads: int = 0) -> None:
         require_self_contained(graph, name)
         self.threads = threads or usable_cpus()
-        self._session: ort.InferenceSession | None = _session(graph, name, self.threads)
+        self._session: Any = _session(graph, name, self.threads)
         shape = self._session.get_inputs()[0].shape
         if shape[0] != 1 or not all(isinstance(side, int) for side in shape):
             raise InputError(f"{name} has input shape {shape}", "a bundle's graphs are static, batch 1", "export again")
@@ -68,7 +71,7 @@ class OnnxGraph:
         """Release the session; a second call does nothing."""
         self._session = self._binding = None
 
-    def _bind(self, session: ort.InferenceSession) -> ort.IOBinding:
+    def _bind(self, session: Any) -> Any:
         binding = session.io_binding()
         frame = session.get_inputs()[0].name
         binding.bind_input(frame, "cpu", 0, np.uint8, self._input.shape, self._input.ctypes.data)
@@ -77,7 +80,7 @@ class OnnxGraph:
         return binding
 
 
-def _session(graph: bytes, name: str, threads: int) -> ort.InferenceSession:
+def _session(graph: bytes, name: str, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

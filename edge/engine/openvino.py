@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
+from edge.engine import no_telemetry
 from edge.engine.base import Scores
 from edge.engine.checks import checked_frame, checked_scores
 from edge.engine.graph_file import require_self_contained
 from edge.engine.machine import usable_cpus
 from edge.errors import EngineFault, InputError, MissingError
 
+ov = no_telemetry.openvino()
 OUTPUTS = ("score", "masked_error", "heatmap")
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # precision of what is not quantised
 
@@ -84,7 +85,7 @@ def _hint(precision: str) -> str:
     return hint
 
 
-def _compiled(graph: bytes, name: str, hint: str, threads: int) -> ov.CompiledModel:
+def _compiled(graph: bytes, name: str, hint: str, threads: int) -> Any:
     core = ov.Core()
     settings = {
         "INFERENCE_PRECISION_HINT": hint,
