@@ -82,10 +82,10 @@ def test_state_and_health_are_told_and_the_end_as_well(broker: Mosquitto, plant:
     sink.publish(a_status(Verdict.FAULT))
     eventually(lambda: b'"fault"' in (plant.last("edge/line-4/state") or b""))
     assert json.loads(plant.last("edge/line-4/state"))["faults"] == {"camera": "camera lost: no picture for 1.2 s"}
-    late = Plant.__new__(Plant)
-    Plant.__init__(late, broker.port, "homeassistant/#")
-    eventually(lambda: late.heard)
-    told = json.loads(late.heard[0][1])
+    discovery = "homeassistant/device/edge-line-4/config"
+    late = Plant(broker.port, "homeassistant/#")
+    eventually(lambda: late.last(discovery))
+    told = json.loads(late.last(discovery))
     assert told["availability_topic"] == "edge/line-4/availability" and set(told["cmps"]) >= {"verdict", "problem"}
     late.close()
     sink.close()
