@@ -27,6 +27,7 @@ _CAPS = f"/GstFdSink:{_SINK}.GstPad:sink: caps = video/x-raw"
 _SIDE = re.compile(r"\b(width|height)=\(int\)(\d+)")
 _RATE = re.compile(r"\bframerate=\(fraction\)(\d+)/(\d+)")
 _KILL_AFTER_S = 2.0
+_STARTS = 2
 
 
 class Launch:
@@ -163,6 +164,23 @@ class GstreamerCamera:
             self._pipe.close()
 
     def _start(self, pipeline: str, timeout_s: float) -> None:
+        """Start the child; one that stalls is replaced, as 1 live pipeline in 150 was seen to."""
+        for _ in range(_STARTS):
+            self._launch_child(pipeline)
+            if self._launch.wait_for_size(timeout_s / _STARTS):
+                self._size = self._launch.sizes[0]
+                self._pipe.expect(_stride(self._size[0]) * self._size[1])
+                return
+            ended = self._launch.ended(0.2) is not None
+            why = self._launch.why() if ended else f"no picture within {timeout_s} s"
+            self._launch.close()
+            self._pipe.close()
+            if ended:
+                break
+        self._closed = True
+        raise MissingError(f"no picture from {self._name}", why, "try the pipeline with gst-launch-1.0 -v")
+
+    def _launch_child(self, pipeline: str) -> None:
         descriptors = new_pipe()
         try:
             self._launch = Launch(pipeline, descriptors.write)
@@ -172,12 +190,6 @@ class GstreamerCamera:
         finally:
             descriptors.close_write()
         self._pipe = PipeReader(descriptors.read)
-        if not self._launch.wait_for_size(timeout_s):
-            why = self._launch.why() if self._launch.ended(0.2) is not None else f"no picture within {timeout_s} s"
-            self.close()
-            raise MissingError(f"no picture from {self._name}", why, "try the pipeline with gst-launch-1.0 -v")
-        self._size = self._launch.sizes[0]
-        self._pipe.expect(_stride(self._size[0]) * self._size[1])
 
     def _lost(self, timeout_s: float) -> EdgeError:
         if self._closed:
