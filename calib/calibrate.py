@@ -167,6 +167,8 @@ def _make(bench: Bench, name: str, kind: VariantKind) -> Made:
         if not bench.request.auto_exclude:
             raise _refusal(name, gate, costs)
         excluded = smallest_exclusion(builder, costs, bench.progress)
+        if not builder.plan(excluded).convs:
+            raise _nothing_left(name, gate)
         model, outputs, gate = _tried(bench, builder, name, excluded)
     times = _times(bench, builder, name, excluded) if kind.dialect == "cpu" else {}
     threshold = bench.court.threshold(outputs)
@@ -208,6 +210,14 @@ def _refusal(name: str, gate: GateResult, costs: Sequence[LayerCost]) -> CheckFa
         f"{name} does not decide like fp32",
         f"{'; '.join(failures(gate))}; the layers that cost most: {worst}",
         "add --auto-exclude to keep the fewest layers in float, try another --method, or widen the limits",
+    )
+
+
+def _nothing_left(name: str, gate: GateResult) -> CheckFailed:
+    return CheckFailed(
+        f"{name} does not decide like fp32",
+        f"{'; '.join(failures(gate))}, and no layer alone could stay in int8 within the limits",
+        "run fp16 or fp32, try another --method, or widen the limits",
     )
 
 

@@ -141,6 +141,14 @@ def test_beyond_the_limits_it_refuses_and_names_the_costliest_layers(
     assert bundle_path.read_bytes() == before
 
 
+def test_when_no_layer_may_be_int8_there_is_no_int8_variant(bundle_path: Path, data: Path, capsys) -> None:
+    before = bundle_path.read_bytes()
+    options = ("--target", "cpu", "--min-heatmap-iou", "1.0", "--min-rank", "1.0", "--auto-exclude", "--threads", "1")
+    assert calibrate(bundle_path, data, *options) == 4
+    assert "no layer alone could stay in int8" in capsys.readouterr().err
+    assert bundle_path.read_bytes() == before
+
+
 def test_auto_exclude_keeps_layers_in_float_until_the_gate_passes(
     bundle_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
