@@ -37,6 +37,9 @@ test-fast: $(STAMP) ## the fast tests alone
 test-slow: $(STAMP) ## the slow tests: soak, fuzz, training, a real sshd, broker and browser
 	$(PYTEST) -q -n 2 --dist loadfile -m "slow and not devices and not gpu"
 
+test-again: $(STAMP) ## what failed last, once more and alone
+	$(PYTEST) -q --last-failed --last-failed-no-failures none
+
 test-devices: $(STAMP) ## a virtual machine with a real V4L2 camera, GPIO chip and serial port
 	$(PYTEST) -q -m devices tests/devices
 
@@ -49,4 +52,4 @@ wheelhouse: $(STAMP) ## the device's wheels for aarch64, for a station without i
 clean: ## remove what the other targets made, but for the virtual environment
 	rm -rf $(OUT) wheelhouse build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: menu install demo test check test-fast test-slow test-devices soak wheelhouse clean
+.PHONY: menu install demo test check test-fast test-slow test-again test-devices soak wheelhouse clean
