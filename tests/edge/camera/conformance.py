@@ -54,14 +54,18 @@ def check_closed(url: str, settings: CameraSettings) -> None:
 
 
 def check_no_leak(url: str, settings: CameraSettings, rounds: int) -> None:
-    """Descriptors and threads after `rounds` of opening and closing are those after the second."""
+    """Descriptors and threads do not grow over `rounds` of opening and closing.
+
+    A server that lives in this process ends its side of a connection a moment later, so single counts flicker by one;
+    what leaks raises the smallest of the last ten.
+    """
     counts = []
     for _ in range(rounds):
         camera = open_camera(url, settings)
         camera.read(READ_S)
         camera.close()
         counts.append((len(os.listdir("/proc/self/fd")), threading.active_count()))
-    assert counts[-1] == counts[1], counts
+    assert min(counts[-10:]) <= min(counts[1:11]), counts
 
 
 def check_grabber(url: str, settings: CameraSettings, count: int = 5) -> None:
