@@ -66,7 +66,8 @@ class Loop:
     """Trains `method` on `frames`; `validation` are held-out normals that are only looked at.
 
     `save(progress)` is called between epochs at least every `save_every_s` seconds and when training ends in any way
-    but an error; `watch(progress)` after every step; `interrupted()` is asked after every step.
+    but an error; `watch(progress)` after every step; `interrupted()` is asked after every step. `clock()` is what
+    minutes and images per second are counted by.
     """
 
     save_every_s = 20.0
@@ -84,6 +85,7 @@ class Loop:
         self.progress = Progress()
         self.watch: Listener = lambda progress: None
         self.interrupted: Callable[[], bool] = lambda: False
+        self.clock: Callable[[], float] = time.monotonic
         self.batch_size = self._global_batch()
         method.networks.to(fabric.device)
         self.optimisers = method.optimisers()
@@ -140,10 +142,10 @@ class Loop:
         self.method.networks.train()
         order = torch.randperm(len(self.frames), generator=_generator(self.plan.seed, phase.name, p.epoch))
         while p.step < self.steps_per_epoch:
-            started = time.monotonic()
+            started = self.clock()
             self._step(phase, order)
             p.step, p.images = p.step + 1, p.images + self.batch_size
-            spent = time.monotonic() - started
+            spent = self.clock() - started
             p.seconds, p.phase_seconds = p.seconds + spent, p.phase_seconds + spent
             self.watch(p)
             if any_says(self.interrupted(), self.fabric.device):
@@ -155,9 +157,9 @@ class Loop:
 
     def _step(self, phase: Phase, order: Tensor) -> None:
         p = self.progress
-        started = time.monotonic()
+        started = self.clock()
         batch = self._batch(phase, order[p.step * self.batch_size : (p.step + 1) * self.batch_size])
-        p.data_seconds += time.monotonic() - started
+        p.data_seconds += self.clock() - started
         with self.fabric.autocast():
             losses = self.method.step(phase.name, batch, self._minimise)
         bad = [name for name, value in losses.items() if not math.isfinite(value)]

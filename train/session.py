@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,7 @@ class Request:
 
 @dataclass
 class Session:
-    """A run that is ready to be trained, or to be trained further (`state`)."""
+    """A run that is ready to be trained, or to be trained further (`resumed`); `clock` counts the plan's minutes."""
 
     out: Path
     record: RunRecord
@@ -59,6 +60,7 @@ class Session:
     known: Known | None
     notes: list[str]
     resumed: bool = False
+    clock: Callable[[], float] = time.monotonic
 
     def train(
         self,
@@ -71,7 +73,7 @@ class Session:
         record = self.record
         plan = Plan(record.batch_size, record.seed, record.epochs, record.minutes, record.augment)
         loop = Loop(self.method, plan, (self.frames, self.validation, self.known), fabric, self._save)
-        loop.watch, loop.interrupted = watch, interrupted
+        loop.watch, loop.interrupted, loop.clock = watch, interrupted, self.clock
         if self.resumed:
             loop.restore(load_networks(self.method, record.method, self.out / "last.pt"))
         try:
