@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from firmware_bridge.errors import AddressError
 
+READ_TIMEOUT_S = 0.02  # the longest wait of a read for its first byte, on every kind of port
 RS485 = ("off", "kernel", "adapter", "rts")
 
 

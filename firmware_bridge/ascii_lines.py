@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from firmware_bridge import messages
-from firmware_bridge.codec import VERSION, BadFrame, Header, Reason, Received, crc16
+from firmware_bridge.codec import VERSION, BadFrame, FrameSplitter, Header, Reason, Received, crc16
 from firmware_bridge.messages import Message, from_values, pack
 
 MAX_LINE = 255
@@ -45,34 +45,16 @@ def encode(message: Message, sequence: int, session: int = 0) -> bytes:
     return b"$%s*%04X\r\n" % (body, crc16(body))
 
 
-class Decoder:
-    """Collects bytes and gives the messages in the lines; in step again at the next line feed. Not thread-safe."""
+class Decoder(FrameSplitter):
+    """Collects bytes and gives the messages in the lines; a carriage return before the line feed may be missing."""
 
-    def __init__(self, max_wire: int = MAX_LINE) -> None:
-        self._limit = max_wire
-        self._buffer = bytearray()
-        self._overrun = False
+    def __init__(self) -> None:
+        super().__init__(b"\n", MAX_LINE, _decode_ended)
 
-    def feed(self, data: bytes) -> list[Received | BadFrame]:
-        """What `data` completes, in order. Empty `data` and empty lines give nothing."""
-        *ended, rest = data.split(b"\n")
-        found = [item for part in ended if (item := self._end(part)) is not None]
-        self._collect(rest)
-        return found
 
-    def _collect(self, part: bytes) -> None:
-        if self._overrun or len(self._buffer) + len(part) > self._limit:
-            self._overrun, part = True, part[: self._limit - len(self._buffer)]
-        self._buffer += part
-
-    def _end(self, part: bytes) -> Received | BadFrame | None:
-        self._collect(part)
-        line, overrun = bytes(self._buffer).strip(b"\r\n"), self._overrun
-        self._buffer.clear()
-        self._overrun = False
-        if overrun:
-            return BadFrame(Reason.TOO_LONG, line)
-        return decode(line) if line else None
+def _decode_ended(line: bytes) -> Received | BadFrame | None:
+    bare = line.strip(b"\r\n")
+    return decode(bare) if bare else None
 
 
 def decode(line: bytes) -> Received | BadFrame:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import enum
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,20 +86,20 @@ def seal(body: bytes) -> bytes:
     return bytes(cobs.encode(body + _CRC.pack(crc16(body)))) + b"\0"
 
 
-class Decoder:
-    """Collects bytes and gives the messages in them; never holds more than one frame.
+class FrameSplitter:
+    """Cuts arriving bytes at `delimiter` and decodes each frame; never holds more than `limit` bytes of one.
 
-    After noise, a lost byte or an endless frame it is in step again at the next zero byte. Not thread-safe.
+    After noise, a lost byte or an endless frame it is in step again at the next delimiter. Not thread-safe.
     """
 
-    def __init__(self, max_wire: int = MAX_WIRE) -> None:
-        self._limit = max_wire - 1
+    def __init__(self, delimiter: bytes, limit: int, decode: Callable[[bytes], Received | BadFrame | None]) -> None:
+        self._delimiter, self._limit, self._decode = delimiter, limit, decode
         self._buffer = bytearray()
         self._overrun = False
 
     def feed(self, data: bytes) -> list[Received | BadFrame]:
         """What `data` completes, in order. Empty `data` and empty frames (two delimiters in a row) give nothing."""
-        *ended, rest = data.split(b"\0")
+        *ended, rest = data.split(self._delimiter)
         found = [item for part in ended if (item := self._end(part)) is not None]
         self._collect(rest)
         return found
@@ -110,12 +111,17 @@ class Decoder:
 
     def _end(self, part: bytes) -> Received | BadFrame | None:
         self._collect(part)
-        data, overrun = bytes(self._buffer), self._overrun
+        frame, overrun = bytes(self._buffer), self._overrun
         self._buffer.clear()
         self._overrun = False
-        if overrun:
-            return BadFrame(Reason.TOO_LONG, data)
-        return decode(data) if data else None
+        return BadFrame(Reason.TOO_LONG, frame) if overrun else self._decode(frame)
+
+
+class Decoder(FrameSplitter):
+    """Collects bytes and gives the messages in the COBS blocks."""
+
+    def __init__(self) -> None:
+        super().__init__(b"\0", MAX_WIRE - 1, lambda block: decode(block) if block else None)
 
 
 def decode(data: bytes) -> Received | BadFrame:

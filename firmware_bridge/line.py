@@ -11,6 +11,8 @@ the pin itself); for gpiod `open_drain=1`; for inputs `poll_ms=2` where the chip
 from __future__ import annotations
 
 import importlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -83,6 +85,17 @@ def open_input(url: str) -> InputLine:
     address = parse_line(url)
     line: InputLine = _backend(address).open_input(address)
     return line
+
+
+def polled_rise(read: Callable[[], bool], before: bool, timeout_s: float, poll_ms: float) -> tuple[bool, bool]:
+    """Wait for a rise of a line that reports no edges: (rose, last level). `before` is the level seen last."""
+    until = time.monotonic() + timeout_s
+    while True:
+        level = read()
+        if (level and not before) or time.monotonic() >= until:
+            return level and not before, level
+        before = level
+        time.sleep(poll_ms / 1000)
 
 
 def parse_line(url: str) -> LineAddress:

@@ -12,10 +12,9 @@ import time
 from contextlib import suppress
 from typing import Any, Protocol
 
-from firmware_bridge.address import PortAddress
+from firmware_bridge.address import READ_TIMEOUT_S, PortAddress
 from firmware_bridge.errors import AddressError, BridgeError, BusyDevice, DeniedDevice, MissingDevice
 
-READ_TIMEOUT_S = 0.02
 _GLOBS = ("/dev/serial/by-id/*", "/dev/serial/by-path/*", "/dev/ttyTHS*", "/dev/ttyUSB*", "/dev/ttyACM*", "/dev/ttyS*")
 # NOTE: a port that goes away under pyserial shows as TypeError or ValueError too (a None or negative descriptor).
 _LOST = (OSError, TypeError, ValueError)

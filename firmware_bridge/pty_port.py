@@ -12,8 +12,8 @@ import time
 import tty
 from pathlib import Path
 
+from firmware_bridge.address import READ_TIMEOUT_S
 from firmware_bridge.errors import AddressError, BusyDevice, MissingDevice
-from firmware_bridge.port import READ_TIMEOUT_S
 
 PREFIX = "pty://"
 

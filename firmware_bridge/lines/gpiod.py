@@ -8,12 +8,11 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import time
 from datetime import timedelta
 from typing import Any
 
 from firmware_bridge.errors import AddressError, BridgeError, BusyDevice, DeniedDevice, MissingDevice
-from firmware_bridge.line import LineAddress
+from firmware_bridge.line import LineAddress, polled_rise
 
 CONSUMER = "edge-anomaly"
 _GROUP_HINT = "join the group that owns it: sudo usermod -aG gpio $USER, then log in again (edge-doctor tells more)"
@@ -91,7 +90,8 @@ class GpiodInput:
     def wait_rise(self, timeout_s: float) -> bool:
         """See InputLine."""
         if self._address.poll_ms:
-            return self._poll_rise(timeout_s)
+            rose, self._last = polled_rise(self.read, self._last, timeout_s, self._address.poll_ms)
+            return rose
         rose = bool(_call(self._address, self._request, "wait_edge_events", timedelta(seconds=timeout_s)))
         if rose:
             _call(self._address, self._request, "read_edge_events")
@@ -102,16 +102,6 @@ class GpiodInput:
         if self._request is not None:
             self._request.release()
             self._request = None
-
-    def _poll_rise(self, timeout_s: float) -> bool:
-        until = time.monotonic() + timeout_s
-        while True:
-            before, self._last = self._last, self.read()
-            if self._last and not before:
-                return True
-            if time.monotonic() >= until:
-                return False
-            time.sleep(self._address.poll_ms / 1000)
 
 
 def open_output(address: LineAddress) -> GpiodOutput:

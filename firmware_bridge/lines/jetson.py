@@ -5,11 +5,10 @@ NOTE: `import Jetson.GPIO` opens hardware and raises on an unknown board; so it 
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from firmware_bridge.errors import AddressError, BridgeError, BusyDevice, DeniedDevice, MissingDevice
-from firmware_bridge.line import LineAddress
+from firmware_bridge.line import LineAddress, polled_rise
 
 
 class JetsonOutput:
@@ -71,14 +70,8 @@ class JetsonInput:
 
     def wait_rise(self, timeout_s: float) -> bool:
         """See InputLine."""
-        until = time.monotonic() + timeout_s
-        while True:
-            before, self._last = self._last, self.read()
-            if self._last and not before:
-                return True
-            if time.monotonic() >= until:
-                return False
-            time.sleep((self._address.poll_ms or 2.0) / 1000)
+        rose, self._last = polled_rise(self.read, self._last, timeout_s, self._address.poll_ms or 2.0)
+        return rose
 
     def close(self) -> None:
         """See InputLine."""

@@ -147,7 +147,7 @@ class Board:
         self.process.stdin.flush()
 
     def expect(self, line: str) -> None:
-        assert self.lines.get(timeout=10) == line
+        assert self.lines.get(timeout=60) == line
 
     def close(self) -> None:
         self.press("q")
@@ -185,7 +185,7 @@ def cable(tmp_path):
 
 
 def wait_for(bridge: SerialBridge, number: int = 1) -> list:
-    until, got = time.monotonic() + 10, []
+    until, got = time.monotonic() + 60, []
     while len(got) < number and time.monotonic() < until:
         got += bridge.commands()
         time.sleep(0.01)
