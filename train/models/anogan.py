@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from train.method import (
@@ -21,10 +20,10 @@ from train.method import (
     Option,
     Phase,
     Scoring,
-    adam,
     frames_from_images,
     images_from_frames,
 )
+from train.models.adversarial import adam_for_each, believed, numbers, told_apart
 from train.models.blocks import init_dcgan, snapshot
 from train.models.ganomaly import DcganDecoder, DcganEncoder
 from train.noise import Noise
@@ -93,21 +92,21 @@ class Anogan:
 
     def optimisers(self) -> dict[str, Optimizer]:
         """Adam for each."""
-        return {name: adam(net, self.config.number("learning_rate")) for name, net in self.networks.items()}
+        return adam_for_each(self.networks, self.config)
 
     def step(self, phase: str, batch: Batch, minimise: Minimise) -> dict[str, float]:
         """DCGAN: non-saturating generator loss, then the discriminator's."""
         x = images_from_frames(batch.frames)
         fake = self.decoder(batch.noise.normal(len(x), self.latent, 1, 1))
-        adv = F.softplus(-self.judge(fake)).mean()
-        minimise("generator", adv)
-        judge = F.softplus(-self.judge(x)).mean() + F.softplus(self.judge(fake.detach())).mean()
-        minimise("discriminator", judge)
-        return {"adv": float(adv.detach()), "discriminator": float(judge.detach())}
+        losses = {"adv": believed(self.judge(fake))}
+        minimise("generator", losses["adv"])
+        losses["discriminator"] = told_apart(self.judge(x), self.judge(fake.detach()))
+        minimise("discriminator", losses["discriminator"])
+        return numbers(losses)
 
     def validate(self, phase: str, frames: Tensor) -> float:
         """How real D finds held-out images: mean softplus(-logit). The search is too slow to run every epoch."""
-        return float(F.softplus(-self.judge(images_from_frames(frames))).mean())
+        return float(believed(self.judge(images_from_frames(frames))))
 
     def scorer(self) -> nn.Module:
         """See the module; runs in torch, cannot be exported."""

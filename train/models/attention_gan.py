@@ -27,10 +27,10 @@ from train.method import (
     Option,
     Phase,
     Scoring,
-    adam,
     frames_from_images,
     images_from_frames,
 )
+from train.models.adversarial import adam_for_each, believed, numbers, told_apart, weighted_sum
 from train.models.attention_gan_net import LATENT, AttentionNetwork, ImageFeatures, Redrawer, TwoHeads
 from train.models.blocks import exportable, init_dcgan, snapshot
 from train.models.dcgan import FeatureDiscriminator
@@ -120,9 +120,8 @@ class AttentionGan:
 
     def optimisers(self) -> dict[str, Optimizer]:
         """Adam for each network that is trained."""
-        rate = self.config.number("learning_rate")
         names = ("attention", "judge", "redrawer", "discriminator")
-        return {name: adam(self.networks[name], rate) for name in names}
+        return adam_for_each({name: self.networks[name] for name in names}, self.config)
 
     def load_pretrained(self, state: dict[str, Tensor]) -> None:
         """Take the encoder's weights from torchvision's ResNet-18. Raises InputError if they do not fit."""
@@ -132,29 +131,29 @@ class AttentionGan:
         """One step of each network of the phase."""
         pictures = _pictures(batch)
         losses = self._stage1(pictures, batch, minimise) if phase == "attention" else self._stage2(pictures, minimise)
-        return {name: float(value.detach()) for name, value in losses.items()}
+        return numbers(losses)
 
     def _stage1(self, p: Pictures, batch: Batch, minimise: Minimise) -> dict[str, Tensor]:
         good, bad = self._seen(p.normal, batch), self._seen(p.anomalous, batch)
         attended = F.mse_loss(good.attention, torch.ones_like(good.attention)) + F.mse_loss(bad.attention, p.attention)
         kl = 0.5 * (good.mean**2 + good.log_variance.exp() - 1 - good.log_variance).mean()
         losses = {
-            "adv": F.softplus(-self._judged(good.image, good.attention)).mean(),
-            "adv_ano": F.softplus(-self._judged(bad.image, bad.attention)).mean(),
+            "adv": believed(self._judged(good.image, good.attention)),
+            "adv_ano": believed(self._judged(bad.image, bad.attention)),
             "nll": F.mse_loss(good.image, p.normal),
             "kl": kl,
             "att": attended,
         }
-        minimise("attention", torch.stack([self.config.number(name) * loss for name, loss in losses.items()]).sum())
+        minimise("attention", weighted_sum(losses, self.config))
         losses["judge"] = self._judge_loss(p, good, bad)
         minimise("judge", losses["judge"])
         return losses
 
     def _judge_loss(self, p: Pictures, good: TwoHeads, bad: TwoHeads) -> Tensor:
         real = [(p.normal, torch.ones_like(p.attention)), (p.anomalous, p.attention)]
-        fake = [(good.image, good.attention), (bad.image, bad.attention)]
-        loss = sum((F.softplus(-self._judged(*pair)).mean() for pair in real), torch.zeros((), device=p.normal.device))
-        return loss + sum(F.softplus(self._judged(a.detach(), b.detach())).mean() for a, b in fake)
+        fake = [(seen.image.detach(), seen.attention.detach()) for seen in (good, bad)]
+        logits = [self._judged(*pair) for pair in (*real, *fake)]
+        return told_apart(logits[0], logits[2]) + told_apart(logits[1], logits[3])
 
     def _judged(self, image: Tensor, attention: Tensor) -> Tensor:
         logit: Tensor = self.judge(torch.cat([image, attention], 1))[0]
@@ -169,12 +168,10 @@ class AttentionGan:
         self.attention.eval()
         real = self._attended(p.normal)
         redrawn = self.redrawer(real)
-        adversarial = F.softplus(-self.discriminator(redrawn)[0]).mean()
+        adversarial = believed(self.discriminator(redrawn)[0])
         losses = {"redraw": (redrawn - real).abs().mean(), "adgan": adversarial}
         minimise("redrawer", self.config.number("redraw") * losses["redraw"] + adversarial)
-        judged = (
-            F.softplus(-self.discriminator(real)[0]).mean() + F.softplus(self.discriminator(redrawn.detach())[0]).mean()
-        )
+        judged = told_apart(self.discriminator(real)[0], self.discriminator(redrawn.detach())[0])
         if self.config.flag("anomalies_as_fakes"):
             judged = judged + F.softplus(self.discriminator(self._attended(p.anomalous))[0]).mean()
         losses["discriminator"] = judged

@@ -21,10 +21,10 @@ from train.method import (
     Option,
     Phase,
     Scoring,
-    adam,
     frames_from_images,
     images_from_frames,
 )
+from train.models.adversarial import adam_for_each, numbers, told_apart
 from train.models.blocks import init_dcgan, snapshot
 from train.models.ganomaly import DcganDecoder, DcganEncoder
 from train.noise import Noise
@@ -111,8 +111,8 @@ class Egbad:
 
     def optimisers(self) -> dict[str, Optimizer]:
         """Adam: encoder and decoder together, and the discriminator."""
-        rate = self.config.number("learning_rate")
-        return {"pair": adam(nn.ModuleList([self.encoder, self.decoder]), rate), "judge": adam(self.judge, rate)}
+        pair = nn.ModuleList([self.encoder, self.decoder])
+        return adam_for_each({"pair": pair, "judge": self.judge}, self.config)
 
     def step(self, phase: str, batch: Batch, minimise: Minimise) -> dict[str, float]:
         """D tells (x, E(x)) from (G(z), z); E and G try to have it the other way round."""
@@ -120,14 +120,13 @@ class Egbad:
         z = batch.noise.normal(len(x), self.latent)
         z_hat, x_hat = self.encoder(x).flatten(1), self.decoder(z[:, :, None, None])
         real = self.judge(x, z_hat.detach(), batch.noise)[0]
-        fake = self.judge(x_hat.detach(), z, batch.noise)[0]
-        judge = F.softplus(-real).mean() + F.softplus(fake).mean()
-        minimise("judge", judge)
+        losses = {"judge": told_apart(real, self.judge(x_hat.detach(), z, batch.noise)[0])}
+        minimise("judge", losses["judge"])
         real, fake = self.judge(x, z_hat, batch.noise)[0], self.judge(x_hat, z, batch.noise)[0]
-        pair = F.softplus(real).mean() + F.softplus(-fake).mean()
-        minimise("pair", pair)
+        losses["pair"] = told_apart(fake, real)
+        minimise("pair", losses["pair"])
         self._follow()
-        return {"judge": float(judge.detach()), "pair": float(pair.detach())}
+        return numbers(losses)
 
     def _follow(self) -> None:
         """Move the means towards the live networks; batch norm's statistics are averages already and are copied."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from train.gradcam import sizes_of
@@ -23,10 +21,10 @@ from train.method import (
     Option,
     Phase,
     Scoring,
-    adam,
     frames_from_images,
     images_from_frames,
 )
+from train.models.adversarial import adam_for_each, numbers, told_apart, weighted_sum
 from train.models.blocks import BatchNorm2d, init_dcgan, snapshot
 from train.models.dcgan import strided_trunk
 from train.scoring import Heatmap, squared_error
@@ -114,7 +112,7 @@ class Ganomaly:
 
     def optimisers(self) -> dict[str, Optimizer]:
         """Adam for each."""
-        return {name: adam(net, self.config.number("learning_rate")) for name, net in self.networks.items()}
+        return adam_for_each(self.networks, self.config)
 
     def step(self, phase: str, batch: Batch, minimise: Minimise) -> dict[str, float]:
         """The generator's three losses, then the discriminator's."""
@@ -127,12 +125,10 @@ class Ganomaly:
             "enc": ((z - self.second(x_hat)) ** 2).mean(),
             "adv": ((features - features_hat) ** 2).mean(),
         }
-        total = torch.stack([self.config.number(name) * value for name, value in losses.items()]).sum()
-        minimise("generator", total)
-        real, fake = self.judge(x), self.judge(x_hat.detach())
-        losses["discriminator"] = (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
+        minimise("generator", weighted_sum(losses, self.config))
+        losses["discriminator"] = told_apart(self.judge(x), self.judge(x_hat.detach())) / 2
         minimise("discriminator", losses["discriminator"])
-        return {name: float(value.detach()) for name, value in losses.items()}
+        return numbers(losses)
 
     def validate(self, phase: str, frames: Tensor) -> float:
         """Mean absolute reconstruction error, images in -1..1."""

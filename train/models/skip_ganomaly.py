@@ -21,10 +21,10 @@ from train.method import (
     Option,
     Phase,
     Scoring,
-    adam,
     frames_from_images,
     images_from_frames,
 )
+from train.models.adversarial import adam_for_each, believed, numbers, told_apart, weighted_sum
 from train.models.blocks import BatchNorm2d, init_dcgan, snapshot
 from train.models.dcgan import FeatureDiscriminator
 from train.scoring import Heatmap, squared_error
@@ -110,7 +110,7 @@ class SkipGanomaly:
 
     def optimisers(self) -> dict[str, Optimizer]:
         """Adam for each."""
-        return {name: adam(net, self.config.number("learning_rate")) for name, net in self.networks.items()}
+        return adam_for_each(self.networks, self.config)
 
     def step(self, phase: str, batch: Batch, minimise: Minimise) -> dict[str, float]:
         """The generator's three losses, then the discriminator's."""
@@ -121,13 +121,12 @@ class SkipGanomaly:
         losses = {
             "con": (x - x_hat).abs().mean(),
             "lat": ((feature - feature_hat) ** 2).mean(),
-            "adv": F.softplus(-logit).mean(),
+            "adv": believed(logit),
         }
-        minimise("generator", torch.stack([self.config.number(name) * v for name, v in losses.items()]).sum())
-        real, fake = self.discriminator(x)[0], self.discriminator(x_hat.detach())[0]
-        losses["discriminator"] = F.softplus(-real).mean() + F.softplus(fake).mean()
+        minimise("generator", weighted_sum(losses, self.config))
+        losses["discriminator"] = told_apart(self.discriminator(x)[0], self.discriminator(x_hat.detach())[0])
         minimise("discriminator", losses["discriminator"])
-        return {name: float(value.detach()) for name, value in losses.items()}
+        return numbers(losses)
 
     def validate(self, phase: str, frames: Tensor) -> float:
         """Mean absolute reconstruction error, images in -1..1."""
