@@ -1,6 +1,6 @@
 """Every method on the same real images, trained for the same short CPU time, with the controls beside it.
 
-    python -m benchmarks.methods train DATA [DATA ...] --runs RUNS --seconds 30
+    python -m benchmarks.methods train DATA [DATA ...] --runs RUNS --seconds 10
     python -m benchmarks.methods latency --runs RUNS
     python -m benchmarks.methods table > table.md
 
@@ -24,12 +24,14 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.graphs import Call, frames, in_turn, onnxruntime_call
 from benchmarks.quality import RESERVED, known_folder, linked
-from edge.dataset import Dataset, list_dataset
+from edge.dataset import list_dataset
 from edge.files import write_atomic
 from edge.images import read_image, write_png
+from edge.preprocess import Preprocessing, preprocess
 from export.graph import graph_from_scorer
 from export.rewrites.table import rewritten
 from train.checkpoint import Run, load_run
@@ -73,7 +75,7 @@ def train(given: argparse.Namespace) -> None:
 def trained(given: argparse.Namespace, name: str, data: Path, removed: bool) -> Entry:
     """Train and evaluate one method on one form of one set; its graph is exported if that was not done yet."""
     row, label = METHODS[name], data.name + ("-flat" if removed else "")
-    source = without_brightness(data, given.runs / "data" / label) if removed else data
+    source = prepared(data, given.runs / "data" / label, given.size, removed)
     tested = linked(source, given.runs / "data" / f"{label}-tested", None, RESERVED)
     known = known_folder(source, given.runs / "data" / f"{label}-known", RESERVED) if row.needs_known else None
     if row.no_export:
@@ -109,18 +111,22 @@ def trained(given: argparse.Namespace, name: str, data: Path, removed: bool) -> 
     }
 
 
-def without_brightness(data: Path, folder: Path) -> Path:
-    """A copy of `data` in which every image has the mean grey level of the training images, clipped to 0..255."""
+def prepared(data: Path, folder: Path, size: int, removed: bool) -> Path:
+    """A grey copy of `data`, already as the networks take it, so that no time goes into reading large pictures.
+
+    `removed`: every image is shifted to the mean grey level of the training images, rounded and clipped to 0..255.
+    """
     if (folder / "done").exists():
         return folder
-    source = list_dataset(data)
-    target = float(np.mean([read_image(path).mean() for path in source.train_normal]))
-    for path in _pictures(source):
-        image = read_image(path).astype(np.float32)
-        flat = np.clip(np.rint(image - image.mean() + target), 0, 255).astype(np.uint8)
-        write_png(folder / path.relative_to(data).with_suffix(".png"), flat)
+    source, spec = list_dataset(data), Preprocessing(height=size, width=size, colour="grey")
+    target = float(np.mean([_small(path, spec).mean() for path in source.train_normal]))
+    for path in (*source.train_normal, *source.test_normal, *source.test_anomalous):
+        frame = _small(path, spec)
+        if removed:
+            frame = np.clip(np.rint(frame - frame.mean() + target), 0, 255).astype(np.uint8)
+        write_png(folder / path.relative_to(data).with_suffix(".png"), frame)
     for path, mask in source.masks.items():
-        write_png(folder / "ground_truth" / path.parent.name / f"{path.stem}_mask.png", read_image(mask))
+        write_png(folder / "ground_truth" / path.parent.name / f"{path.stem}_mask.png", _small(mask, spec))
     write_atomic(folder / "done", b"")
     return folder
 
@@ -184,8 +190,8 @@ def _key(entry: Entry) -> tuple[str, str, bool]:
     return entry["name"], entry["set"], entry["brightness_removed"]
 
 
-def _pictures(source: Dataset) -> tuple[Path, ...]:
-    return (*source.train_normal, *source.test_normal, *source.test_anomalous)
+def _small(path: Path, spec: Preprocessing) -> NDArray[np.uint8]:
+    return preprocess(read_image(path), spec)[:, :, 0]
 
 
 def _spread(paths: Sequence[Path]) -> list[Path]:
@@ -207,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, default=Path("method-runs"))
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--methods", nargs="+", choices=METHODS)
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=16)
