@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo
 DATA ?=
-MINUTES ?= 30
+DEMO ?=
 PYTEST := $(BIN)/python -m pytest
 
 menu:
@@ -20,8 +20,9 @@ $(STAMP): setup.cfg pyproject.toml
 
 install: $(STAMP) ## make the virtual environment with everything in it
 
-demo: $(STAMP) ## train, export, calibrate and run a station in a few minutes; DATA=DIR uses your own images
-	$(BIN)/python scripts/demo.py --out $(OUT) $(if $(DATA),--data $(DATA))
+demo: MINUTES ?= 2.5
+demo: $(STAMP) ## train, export, calibrate and run a station; DATA=DIR: your own images, MINUTES=10: longer training
+	$(BIN)/python -m scripts.demo --out '$(OUT)' --minutes $(MINUTES) $(if $(DATA),--data '$(DATA)') $(DEMO)
 
 test: check test-fast ## everything that this machine can run in a few minutes
 
@@ -43,6 +44,7 @@ test-again: $(STAMP) ## what failed last, once more and alone
 test-devices: $(STAMP) ## a virtual machine with a real V4L2 camera, GPIO chip and serial port
 	$(PYTEST) -q -m devices tests/devices
 
+soak: MINUTES ?= 30
 soak: $(STAMP) ## a station under injected faults for MINUTES minutes
 	$(BIN)/python -m tests.soak $(MINUTES)
 

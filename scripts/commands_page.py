@@ -1,6 +1,6 @@
 """Writes docs/commands.md: what every command says of itself. `python scripts/commands_page.py` after a change.
 
-tests/test_docs.py compares the page with the commands and every option in the other pages with this one.
+tests/docs/test_manual.py compares the page with the commands, and every option in the other pages with this one.
 """
 
 from __future__ import annotations

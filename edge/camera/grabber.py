@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from edge.camera.address import redacted
 from edge.camera.base import Camera, CameraLost, EndOfStream, Frame
-from edge.camera.open import is_live, open_camera
+from edge.camera.open import is_live, is_recorded, open_camera
 from edge.camera.settings import CameraSettings
 from edge.errors import EdgeError
 
@@ -36,8 +36,8 @@ class Grabber:
     """Pictures of one camera for one consumer.
 
     A live source hands out only the newest picture and never one older than `max_age_s`; a recorded one hands out each
-    picture once, in order. Sequence numbers go on across reopenings. After reopening, size and format must be those of
-    the first picture, else the camera counts as lost.
+    picture once, in order. Sequence numbers go on across reopenings. A camera's pictures must have the size and format
+    of its first one, else it counts as lost; a folder's sizes may differ.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class Grabber:
         return self._slot is None or self._slot.sequence <= self._consumed
 
     def _check_shape(self, frame: Frame) -> None:
-        if not self._live:
+        if is_recorded(self._url):
             return
         self._shape = self._shape or frame.image.shape
         if frame.image.shape != self._shape:

@@ -49,6 +49,11 @@ def open_camera(url: str, settings: CameraSettings) -> Camera:
     return opener(url, settings)
 
 
+def is_recorded(url: str) -> bool:
+    """Whether it is a clip or a folder, also when it is played at its own rate as a camera."""
+    return scheme_of(url) in _RECORDED
+
+
 def is_live(url: str, settings: CameraSettings) -> bool:
     """Whether only the newest picture counts (a camera), or every picture does (a clip or folder, each once)."""
     scheme = scheme_of(url)

@@ -172,3 +172,13 @@ def test_closing_while_waiting_for_a_missing_camera_is_quick() -> None:
     before_s = time.monotonic()
     grabber.close()
     assert time.monotonic() - before_s < 1.0
+
+
+def test_a_folder_played_as_a_camera_may_hold_pictures_of_mixed_sizes(tmp_path: Path) -> None:
+    for n, size in enumerate((32, 48, 40)):
+        write_png(tmp_path / f"{n}.png", np.full((size, 64), 10 * n, np.uint8))
+    seen: list[tuple[int, ...]] = []
+    with grabbing(str(tmp_path), CameraSettings(realtime=True, fps=20)) as grabber, pytest.raises(EndOfStream):
+        while True:
+            seen.append(grabber.newest(len(seen) - 1, 30.0).image.shape)
+    assert seen[-1] == (40, 64) and grabber.status.lost == 0
