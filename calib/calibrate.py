@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
-from calib.evaluate import Court, Frame, Progress, median_times_ms, run_graph
+from calib.evaluate import Court, Frame, Progress, median_times_ms, run_graph, run_in_brain
 from calib.frames import CalibrationFrames, Frames, choose_frames, require_familiar
 from calib.graph import Graph, multiply_accumulates, named_model
 from calib.plan import Plan, is_depthwise, make_plan
@@ -18,7 +18,7 @@ from calib.request import KINDS, Identity, Request, VariantKind, check_request, 
 from calib.sensitivity import PROBE_FRAMES, LayerCost, cached_costs, layer_costs, smallest_exclusion
 from edge.bundle import Bundle
 from edge.engine.choose import cache_folder
-from edge.errors import CheckFailed, InputError
+from edge.errors import CheckFailed, EdgeError, InputError
 from edge.gate import failures
 from edge.golden import Outputs
 from edge.manifest import GateResult, Threshold
@@ -80,13 +80,20 @@ def calibrate(bundle: Bundle, request: Request, say: Say, progress: Progress) ->
     for name, kind in wanted_kinds(bench.graph, request):
         made.append(_make(bench, name, kind))
         say(describe(bench, made[-1]))
+        if name == "int8-cpu" and (mixed := _with_brain(bench, made[-1], say)) is not None:
+            made.append(mixed)
+            say(describe(bench, mixed))
     return bench, tuple(made)
 
 
 def wanted_kinds(graph: Graph, request: Request) -> list[tuple[str, VariantKind]]:
     """The variants of the targets; the one without depthwise only where there is a depthwise layer to leave out."""
     grouped = any(is_depthwise(graph, graph.nodes[n]) for n in make_plan(graph, "tensorrt", request.exclude).convs)
-    return [(n, k) for n, k in KINDS.items() if k.dialect in request.targets and (k.depthwise or grouped)]
+    return [
+        (n, k)
+        for n, k in KINDS.items()
+        if k.dialect in request.targets and (k.depthwise or grouped) and k.precision == "int8"
+    ]
 
 
 def describe(bench: Bench, made: Made) -> str:
@@ -174,6 +181,24 @@ def _make(bench: Bench, name: str, kind: VariantKind) -> Made:
     threshold = bench.court.threshold(outputs)
     plan = builder.plan(excluded)
     return Made(name, kind, plan, model, builder.ranges, outputs, threshold, gate, excluded, costs, times)
+
+
+def _with_brain(bench: Bench, whole: Made, say: Say) -> Made | None:
+    """The graph of `whole` with its float part in bfloat16, judged for itself; None, and why, where it is not to be."""
+    name = "int8-bf16-cpu"
+    try:
+        outputs = run_in_brain(whole.model, name, bench.court.frames, bench.request.threads)
+    except (ImportError, EdgeError) as error:
+        say(f"{name} left out: {error}")
+        return None
+    gate = bench.court.verdict(bench.reference, outputs)
+    if not gate.passed:
+        say(f"{name} left out: {'; '.join(failures(gate))}")
+        return None
+    threshold = bench.court.threshold(outputs)
+    return replace(
+        whole, name=name, kind=KINDS[name], outputs=outputs, threshold=threshold, gate=gate, costs=(), times_ms={}
+    )
 
 
 def _tried(

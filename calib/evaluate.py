@@ -33,7 +33,7 @@ class Court:
 
     def threshold(self, outputs: Outputs) -> Threshold:
         """Threshold fitted on the held-out normal frames for the stated rate."""
-        return fit_threshold(outputs.score[: self.held_out], self.rate)
+        return fit_threshold(outputs.score[: self.held_out], self.rate, in_order=True)
 
     def verdict(self, reference: Outputs, outputs: Outputs) -> GateResult:
         """The gate's result, each graph judged by its own threshold."""
@@ -57,6 +57,20 @@ def run_graph(
     graph = OnnxGraph(model.SerializeToString(), name, threads=threads)
     try:
         return run_frames(graph, _reported(frames, progress))
+    finally:
+        graph.close()
+
+
+def run_in_brain(model: onnx.ModelProto, name: str, frames: Sequence[Frame], threads: int = 0) -> Outputs:
+    """Outputs of an INT8 `model` on OpenVINO with the rest in bfloat16, as a station runs it.
+
+    Raises ImportError without OpenVINO, MissingError if this CPU has no bfloat16, EngineFault as `run_graph`.
+    """
+    from edge.engine.openvino import OpenVinoGraph  # only where this variant is made
+
+    graph = OpenVinoGraph(model.SerializeToString(), name, "int8-bf16", threads=threads)
+    try:
+        return run_frames(graph, iter(frames))
     finally:
         graph.close()
 

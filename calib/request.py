@@ -15,16 +15,17 @@ from edge.dataset import fingerprint
 from edge.errors import InputError, UsageError
 from edge.files import sha256_of
 from edge.gate import GateLimits
-from edge.manifest import DataFingerprint
+from edge.manifest import DataFingerprint, Precision
 from edge.version import VERSION
 
 
 @dataclass(frozen=True)
 class VariantKind:
-    """A variant's dialect, and whether grouped convolutions are quantised in it."""
+    """A variant's dialect, whether grouped convolutions are quantised in it, and in what the rest is computed."""
 
     dialect: QdqDialect
     depthwise: bool
+    precision: Precision = "int8"
 
 
 # Depthwise convolutions in INT8 are slower than in FP16 on many Jetsons, so the device gets both and measures.
@@ -32,6 +33,7 @@ KINDS: dict[str, VariantKind] = {
     "int8-tensorrt": VariantKind("tensorrt", True),
     "int8-nodw-tensorrt": VariantKind("tensorrt", False),
     "int8-cpu": VariantKind("cpu", True),
+    "int8-bf16-cpu": VariantKind("cpu", True, "int8-bf16"),  # the graph of int8-cpu, for OpenVINO on CPUs with bfloat16
 }
 TARGETS = ("tensorrt", "cpu")
 

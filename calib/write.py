@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calib.cache import cache_text
 from calib.calibrate import Bench, Made
-from calib.evaluate import run_graph
+from calib.evaluate import run_graph, run_in_brain
 from calib.qdq import symmetric_scale
 from calib.report import report_html
 from calib.request import KINDS
@@ -32,7 +32,8 @@ def write_calibrated(bundle: Bundle, path: Path, bench: Bench, made: tuple[Made,
     members = {n: bundle.read(n) for n in bundle.manifest.members if n not in _owned(bundle.manifest, replaced)}
     frames = bundle.read_array(bundle.manifest.golden_frames)
     for one in made:
-        golden = run_graph(one.model, one.name, list(frames), bench.request.threads)
+        run = run_in_brain if one.kind.precision == "int8-bf16" else run_graph
+        golden = run(one.model, one.name, list(frames), bench.request.threads)
         moved = max(differences(golden, expected_outputs(bundle, "fp32")).values())
         tolerance = min(max(LEAST_TOLERANCE, TOLERANCE_FACTOR * moved), LARGEST_TOLERANCE)
         row = _variant(bench, one, tolerance)
@@ -44,9 +45,9 @@ def write_calibrated(bundle: Bundle, path: Path, bench: Bench, made: tuple[Made,
 
 def _variant(bench: Bench, made: Made, tolerance: float) -> Variant:
     return Variant(
-        precision="int8",
+        precision=made.kind.precision,
         dialect=made.kind.dialect,
-        graph=f"graphs/{made.name}.onnx",
+        graph=_graph_path(made),
         threshold=made.threshold,
         normal_scores=score_statistics(made.outputs.score[: bench.court.held_out]),
         golden=_golden(made.name, tolerance),
@@ -65,7 +66,7 @@ def _variant(bench: Bench, made: Made, tolerance: float) -> Variant:
 
 def _members(made: Made, where: Golden, golden: Outputs) -> dict[str, bytes]:
     members = {
-        f"graphs/{made.name}.onnx": made.model.SerializeToString(),
+        _graph_path(made): made.model.SerializeToString(),
         where.score: array_bytes(golden.score),
         where.masked_error: array_bytes(golden.masked_error),
         where.heatmap: array_bytes(golden.heatmap),
@@ -84,6 +85,11 @@ def _golden(name: str, tolerance: float) -> Golden:
         heatmap=f"{stem}-heatmap.npy",
         relative_tolerance=tolerance,
     )
+
+
+def _graph_path(made: Made) -> str:
+    """Variants that differ in arithmetic only share the graph."""
+    return f"graphs/{made.name.replace('-bf16', '')}.onnx"
 
 
 def _cache_path(name: str) -> str:

@@ -13,7 +13,8 @@ from edge.preprocess import Preprocessing
 
 SCHEMA_VERSION = 1
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+# "int8-bf16": INT8, and what is not quantised in bfloat16 instead of float32.
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-bf16"]
 Dialect = Literal["plain", "cpu", "tensorrt"]  # how INT8 is written (docs/decisions); "plain" has no Q/DQ nodes
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -135,7 +136,9 @@ class Variant(_Data):
 
 
 class Manifest(_Data):
-    """manifest.json. `variants` is keyed "fp32", "fp16", "bf16", "int8-cpu", "int8-tensorrt", "int8-nodw-tensorrt"."""
+    """manifest.json. `variants` is keyed by precision and dialect: "fp32", "fp16", "bf16", "int8-cpu", "int8-bf16-cpu",
+    "int8-tensorrt", "int8-nodw-tensorrt".
+    """
 
     schema_version: Literal[1] = 1
     name: Name

@@ -18,7 +18,7 @@ Candidate = tuple[str, str]  # (back end, key in manifest.variants)
 # back end -> the (precision, dialect) pairs that it runs well enough to be chosen.
 FITS: dict[str, tuple[tuple[str, str], ...]] = {
     "onnxruntime": (("fp32", "plain"), ("int8", "cpu")),
-    "openvino": (("fp32", "plain"), ("bf16", "plain"), ("int8", "cpu")),
+    "openvino": (("fp32", "plain"), ("bf16", "plain"), ("int8", "cpu"), ("int8-bf16", "cpu")),
     "tensorrt": (("fp32", "plain"), ("fp16", "plain"), ("int8", "tensorrt")),
 }
 REMEDIES = {
@@ -37,8 +37,8 @@ def open_engine(
 ) -> Engine:
     """Open a scoring engine for `bundle`.
 
-    `precision`: fp32, fp16, bf16, int8, a variant's own key (such as int8-nodw-tensorrt), or auto. `backend`: a key of
-    BACKENDS, or auto. `threads` 0 means one per usable CPU. Where auto leaves a choice, the candidates that passed
+    `precision`: fp32, fp16, bf16, int8, int8-bf16, a variant's own key (such as int8-nodw-tensorrt), or auto.
+    `backend`: a key of BACKENDS, or auto. `threads` 0 means one per usable CPU. Where auto leaves a choice, the candidates that passed
     their gate are timed on this machine (edge.engine.choose); `report` gets the timings and the reason in one line.
 
     Raises InputError for a precision that the bundle does not hold, CheckFailed for one that failed its gate, and

@@ -17,7 +17,7 @@ from edge.errors import EngineFault, InputError, MissingError
 
 ov = no_telemetry.openvino()
 OUTPUTS = ("score", "masked_error", "heatmap")
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # precision of what is not quantised
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}  # precision of what is not quantised
 
 
 class OpenVinoEngine:

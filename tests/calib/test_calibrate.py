@@ -6,22 +6,28 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import ModelProto
 
 from calib.cache import parse_cache
 from calib.cli import command
+from calib.evaluate import Frame, run_graph
 from edge.bundle import Bundle, open_bundle, write_bundle
 from edge.cli.base import run
 from edge.engine.onnxruntime import OnnxRuntimeEngine
+from edge.engine.open import open_engine
+from edge.golden import Outputs, golden_frames
 from edge.images import write_png
 from edge.manifest import Manifest
 from tests.calib.making import write_images
 
 WIDE = ("--max-flips", "0.1", "--max-auroc-drop", "0.05", "--threads", "1")
 CPU = ("--target", "cpu", *WIDE)
+MIXED = "int8-bf16-cpu"
 
 
 def calibrate(bundle: Path, data: Path, *options: str) -> int:
@@ -35,7 +41,7 @@ def test_all_variants_are_added_with_their_own_thresholds(
     assert calibrate(bundle_path, data, "--frames", "30", *WIDE) == 0
     bundle = open_bundle(bundle_path)
     manifest = bundle.manifest
-    assert sorted(manifest.variants) == ["fp32", "int8-cpu", "int8-nodw-tensorrt", "int8-tensorrt"]
+    assert sorted({*manifest.variants} - {MIXED}) == ["fp32", "int8-cpu", "int8-nodw-tensorrt", "int8-tensorrt"]
     assert manifest.variants["fp32"] == before.manifest.variants["fp32"]
     row = manifest.variants["int8-cpu"]
     assert (row.precision, row.dialect, row.threshold.frames) == ("int8", "cpu", 12)
@@ -65,6 +71,47 @@ def test_goldens_are_those_of_each_graph(bundle_path: Path, data: Path) -> None:
         assert np.allclose([s.heatmap for s in scored], bundle.read_array(golden.heatmap), rtol=1e-4, atol=1e-6)
         engine.close()
         assert 0.05 <= golden.relative_tolerance <= 0.5
+
+
+def test_the_int8_graph_is_judged_again_with_its_float_part_in_bfloat16(
+    bundle_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibrate(bundle_path, data, *CPU)
+    rows = open_bundle(bundle_path).manifest.variants
+    if not has_bfloat16():
+        assert MIXED not in rows
+        assert f"{MIXED} left out: this CPU has no bfloat16" in capsys.readouterr().out
+        return
+    row, plain = rows[MIXED], rows["int8-cpu"]
+    assert (row.precision, row.dialect, row.graph) == ("int8-bf16", "cpu", plain.graph)
+    assert row.threshold.value != plain.threshold.value
+    assert row.gate is not None and row.gate.passed
+    engine = open_engine(open_bundle(bundle_path), "int8-bf16", threads=1)
+    assert "bf16 arithmetic" in engine.description and engine.variant == MIXED
+    found = [engine.infer(f).score for f in golden_frames(open_bundle(bundle_path))]
+    assert np.allclose(found, open_bundle(bundle_path).read_array(row.golden.score), rtol=1e-5)
+    engine.close()
+
+
+def test_bfloat16_beyond_the_limits_is_left_out_and_said(
+    bundle_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its refusal takes nothing from int8-cpu, which passed."""
+
+    def reversed_scores(model: ModelProto, name: str, frames: Sequence[Frame], threads: int = 0) -> Outputs:
+        outputs = run_graph(model, name, frames, threads)
+        return Outputs(-outputs.score, outputs.masked_error, outputs.heatmap)
+
+    monkeypatch.setattr("calib.calibrate.run_in_brain", reversed_scores)
+    assert calibrate(bundle_path, data, *CPU) == 0
+    assert f"{MIXED} left out: " in capsys.readouterr().out
+    assert sorted(open_bundle(bundle_path).manifest.variants) == ["fp32", "int8-cpu"]
+
+
+def has_bfloat16() -> bool:
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def test_the_calibration_cache_holds_a_scale_for_each_tensor(bundle_path: Path, data: Path) -> None:

@@ -8,15 +8,18 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from train.gradcam import AutogradCam, ForwardCam, layer_near, sizes_of
+from train.gradcam import AutogradCam, ForwardCam, sizes_of
 from train.models.blocks import ConvBlock, exportable, snapshot
 
 SLOPE = 0.2
 
 
-def cam_rows(height: int) -> int:
-    """Rows that the attention map should have: an eighth of the image's, at least 8."""
-    return max(8, height // 8)
+def cam_layer(blocks: Sequence[ConvBlock]) -> int:
+    """Index of the block whose map the attention is taken from: the last but one, 8 to 15 cells along the shorter side.
+
+    One convolution lies above it, and of that one's gradient only sums are wanted (train.gradcam).
+    """
+    return max(len(blocks) - 2, 0)
 
 
 def strided_trunk(channels: int, base_width: int, size: tuple[int, int]) -> list[ConvBlock]:
@@ -69,14 +72,14 @@ def forward_cam(net: FeatureDiscriminator) -> ForwardCam:
     """Grad-CAM of the logit without autograd, from a copy of `net`."""
     copied = exportable(net)
     blocks = trunk_of(copied)
-    return ForwardCam(blocks, layer_near(blocks, net.size, cam_rows(net.size[0])), copied.head(), net.size)
+    return ForwardCam(blocks, cam_layer(blocks), copied.head(), net.size)
 
 
 def autograd_cam(net: FeatureDiscriminator) -> AutogradCam:
     """The same by torch.autograd."""
     copied = snapshot(net)
     blocks = trunk_of(copied)
-    return AutogradCam(blocks, layer_near(blocks, net.size, cam_rows(net.size[0])), copied.logit_of)
+    return AutogradCam(blocks, cam_layer(blocks), copied.logit_of)
 
 
 def trunk_of(net: FeatureDiscriminator) -> Sequence[ConvBlock]:
