@@ -1,10 +1,11 @@
 """Every method on the same real images, trained for the same short CPU time, with the controls beside it.
 
-    python -m benchmarks.methods train DATA [DATA ...] --runs RUNS --seconds 10
+    python -m benchmarks.methods train DATA [DATA ...] --runs RUNS --seconds 6
+    python -m benchmarks.methods train DATA [DATA ...] --runs RUNS --seconds 6 --remove-brightness
     python -m benchmarks.methods latency --runs RUNS
     python -m benchmarks.methods table > table.md
 
-`train` fills --json (docs/results/methods.json), an entry for each method, set, and form of the set: as it is, and with
+`train` fills --json (docs/results/methods.json), an entry for each method, set, and form of the set: as it is, or with
 every image's mean brightness removed before training and test. What is in the file already is not done again, so it can
 be stopped and started. Time is this process's CPU time on one thread: what else runs on the machine changes nothing.
 `latency` adds the exported graph's median on one thread to every entry of the method (wall clock: keep the machine
@@ -60,21 +61,20 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def train(given: argparse.Namespace) -> None:
-    """Set by set, first all as they are, then all without brightness."""
-    for removed in (False, True):
-        for data in given.data:
-            for name in given.methods or METHODS:
-                entries = read(given.json)
-                if any(_key(e) == (name, data.name, removed) for e in entries):
-                    continue
-                entry = trained(given, name, data, removed)
+    """Every method on every set, in the form that was asked for."""
+    for data in given.data:
+        for name in given.methods or METHODS:
+            entries = read(given.json)
+            if not any(_key(entry) == (name, data.name, given.remove_brightness) for entry in entries):
+                entry = trained(given, name, data)
                 write(given.json, [*entries, entry])
                 print(json.dumps(entry), flush=True)
 
 
-def trained(given: argparse.Namespace, name: str, data: Path, removed: bool) -> Entry:
+def trained(given: argparse.Namespace, name: str, data: Path) -> Entry:
     """Train and evaluate one method on one form of one set; its graph is exported if that was not done yet."""
-    row, label = METHODS[name], data.name + ("-flat" if removed else "")
+    row, removed = METHODS[name], given.remove_brightness
+    label = data.name + ("-flat" if removed else "")
     source = prepared(data, given.runs / "data" / label, given.size, removed)
     tested = linked(source, given.runs / "data" / f"{label}-tested", None, RESERVED)
     known = known_folder(source, given.runs / "data" / f"{label}-known", RESERVED) if row.needs_known else None
@@ -212,8 +212,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", type=Path, nargs="*", help="folders in MVTec layout")
     parser.add_argument("--runs", type=Path, default=Path("method-runs"))
     parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--remove-brightness", action="store_true", help="from every image, in training and test")
     parser.add_argument("--methods", nargs="+", choices=METHODS)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=16)
