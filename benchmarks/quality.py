@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge.dataset import Dataset, list_dataset
+from edge.dataset import Dataset, list_dataset, split_validation
 from train.checkpoint import load_run
 from train.evaluate import evaluate, load_test
 from train.loop import Plan
@@ -118,7 +118,7 @@ def trained_figures(
     if not (out / "run.json").exists():
         row = row_of(model_for(given.model, few))
         size = given.image_size or row.image_size
-        plan = Plan(row.batch_size, seed, None, given.minutes)
+        plan = _plan(given, data, row.batch_size, seed)
         options = dict(_option(text) for text in given.set)
         width = given.width or row.base_width
         request = Request(given.model, data, out, plan, (size, size), width, known=few, options=options)
@@ -126,6 +126,15 @@ def trained_figures(
     found = evaluate(RunSubject(load_run(out)), data, given.remove_brightness)
     print(f"{name}: {found.figures['image_auroc']:.4f} {found.per_defect}", file=sys.stderr, flush=True)
     return found.figures
+
+
+def _plan(given: argparse.Namespace, data: Path, batch: int, seed: int) -> Plan:
+    """So many steps if --steps was given, else so many minutes."""
+    if given.steps is None:
+        return Plan(batch, seed, None, given.minutes)
+    training, _ = split_validation(list_dataset(data).train_normal)
+    per_epoch = len(training) // min(batch, len(training))
+    return Plan(batch, seed, max(1, round(given.steps / per_epoch)), None)
 
 
 def linked(data: Path, folder: Path, normals: int | None, reserved: int) -> Path:
@@ -251,6 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, default=Path("quality-runs"))
     parser.add_argument("--model", default="auto")
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--steps", type=int, help="instead of minutes: other work on the machine changes nothing then")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--counts", type=int, nargs="+", default=[])
     parser.add_argument("--image-size", type=int)

@@ -3,7 +3,8 @@
 Tail: generalised Pareto over the highest scores (Pickands, "Statistical inference using extreme order statistics",
 1975), fitted by probability-weighted moments (Hosking and Wallis, "Parameter and quantile estimation for the
 generalized Pareto distribution", 1987). Interval: exact binomial (Clopper and Pearson, 1934), which supposes nothing
-about the scores.
+about the scores. Neighbours that show the same part or second count as less than one frame each (Kish, "Survey
+Sampling", 1965: design effect), by the correlation of the scores along their order.
 """
 
 from __future__ import annotations
@@ -26,23 +27,28 @@ SHAPE_RANGE = (-0.4, 0.9)
 Floats = NDArray[np.float64]
 
 
-def fit_threshold(scores: ArrayLike, false_alarm_rate: float, confidence: float = 0.95) -> Threshold:
+def fit_threshold(
+    scores: ArrayLike, false_alarm_rate: float, confidence: float = 0.95, *, in_order: bool = False
+) -> Threshold:
     """Threshold that unseen normal frames exceed at `false_alarm_rate`, in expectation.
 
     `scores`: [n] finite scores of held-out normal frames, n >= 2, high = anomalous. Both rates lie in (0, 1).
-    `rate_interval` holds the true rate at the threshold with the given confidence. `fit` names the estimator:
-    "gpd-tail", "empirical" (the rate lies inside the data), "normal-prediction" (fewer than 20 frames) or "constant".
+    `in_order` says that neighbours in `scores` were neighbours in time or by name; `frames_per_independent` of them
+    then count as one. `rate_interval` holds the true rate at the threshold with the given confidence. `fit` names the
+    estimator: "gpd-tail", "empirical" (the rate lies inside the data), "normal-prediction" (fewer than 20 frames) or
+    "constant".
     Raises InputError for fewer than two scores, scores that are not finite, or a rate outside (0, 1).
     """
-    ordered = np.sort(_checked(scores, 2))
+    values = _checked(scores, 2)
+    ordered, together = np.sort(values), frames_per_independent(values) if in_order else 1.0
     _check_rate("false-alarm rate", false_alarm_rate)
     _check_rate("confidence", confidence)
-    value, fit = _estimate(ordered, false_alarm_rate)
+    value, fit = _estimate(ordered, false_alarm_rate, together)
     exceeding = int(np.count_nonzero(ordered > value))
     return Threshold(
         value=value,
         false_alarm_rate=false_alarm_rate,
-        rate_interval=rate_interval(exceeding, len(ordered), confidence),
+        rate_interval=rate_interval(exceeding / together, len(ordered) / together, confidence),
         confidence=confidence,
         frames=len(ordered),
         fit=fit,
@@ -54,6 +60,26 @@ def score_statistics(scores: ArrayLike) -> ScoreStatistics:
     values = _checked(scores, 1)
     quantiles = tuple(float(q) for q in np.quantile(values, QUANTILES))
     return ScoreStatistics(mean=float(values.mean()), std=float(values.std()), quantiles=quantiles)
+
+
+def frames_per_independent(scores: ArrayLike) -> float:
+    """How many neighbouring frames tell as much as one independent frame, 1 to n: 1 + 2 x the sum of autocorrelations.
+
+    `scores`: [n >= 2] finite scores in the order of time or name. Ranks are correlated, so that one outlier hides
+    nothing; the sum ends at the first correlation that chance alone would give (1 / sqrt(n)). Raises InputError.
+    """
+    values = _checked(scores, 2)
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]  # ties share their mean rank
+    ranks -= ranks.mean()
+    power, count = float(ranks @ ranks), len(values)
+    total = 1.0
+    for lag in range(1, count // 2 if power else 0):
+        correlation = float(ranks[:-lag] @ ranks[lag:]) / power
+        if correlation <= 1.0 / math.sqrt(count):
+            break
+        total += 2.0 * correlation
+    return min(total, float(count))
 
 
 def frames_needed(false_alarm_rate: float, confidence: float = 0.95, factor: float = 2.0) -> int:
@@ -73,27 +99,31 @@ def frames_needed(false_alarm_rate: float, confidence: float = 0.95, factor: flo
     return high
 
 
-def rate_interval(exceeding: int, frames: int, confidence: float) -> tuple[float, float]:
-    """Exact binomial interval of a rate when `exceeding` of `frames` exceeded (0 <= exceeding <= frames)."""
+def rate_interval(exceeding: float, frames: float, confidence: float) -> tuple[float, float]:
+    """Exact binomial interval of a rate when `exceeding` of `frames` independent frames exceeded, 0 <= that <= frames.
+
+    Neither need be whole: frames that are not independent count as fewer.
+    """
     tail = (1.0 - confidence) / 2.0
     low = 0.0 if exceeding == 0 else _beta_quantile(tail, exceeding, frames - exceeding + 1)
     high = 1.0 if exceeding == frames else _beta_quantile(1.0 - tail, exceeding + 1, frames - exceeding)
     return low, high
 
 
-def _estimate(ordered: Floats, rate: float) -> tuple[float, str]:
-    """Threshold and the estimator's name; `ordered` is ascending."""
+def _estimate(ordered: Floats, rate: float, together: float) -> tuple[float, str]:
+    """Threshold and the estimator's name; `ordered` is ascending, `together` of them count as one."""
     count = len(ordered)
     if ordered[0] == ordered[-1]:
         return float(ordered[0]), "constant"
     if count < 2 * SMALLEST_TAIL:
         return _normal_prediction_bound(ordered, rate), "normal-prediction"
     tail = _tail_size(count)
-    tail_rate = (tail + 1) / (count + 1)  # expected exceedance of the order statistic below which the tail begins
+    # expected exceedance of the order statistic below which the tail begins
+    tail_rate = (tail + together) / (count + together)
     if rate >= tail_rate:
-        return _order_statistic(ordered, rate), "empirical"
+        return _order_statistic(ordered, rate, together), "empirical"
     start = float(ordered[count - tail - 1])
-    return start + _pareto_quantile(ordered[count - tail :] - start, rate / tail_rate), "gpd-tail"
+    return start + _pareto_quantile(ordered[count - tail :] - start, rate / tail_rate, together), "gpd-tail"
 
 
 def _tail_size(count: int) -> int:
@@ -101,13 +131,16 @@ def _tail_size(count: int) -> int:
     return max(SMALLEST_TAIL, int(min(TAIL_SHARE * count, 4.0 * count**0.6)))
 
 
-def _order_statistic(ordered: Floats, rate: float) -> float:
-    """The score that has expected exceedance `rate`: the one with j scores above it has (j + 1) / (n + 1)."""
-    above = min(max(rate * (len(ordered) + 1) - 1.0, 0.0), len(ordered) - 1.0)
+def _order_statistic(ordered: Floats, rate: float, together: float) -> float:
+    """The score that has expected exceedance `rate`: the one with j scores above it has (j + 1) / (n + 1).
+
+    Where `together` scores count as one, both j and n are that much smaller.
+    """
+    above = min(max(rate * (len(ordered) + together) - together, 0.0), len(ordered) - 1.0)
     return float(np.interp(len(ordered) - 1.0 - above, np.arange(len(ordered)), ordered))
 
 
-def _pareto_quantile(excesses: Floats, survival: float) -> float:
+def _pareto_quantile(excesses: Floats, survival: float, together: float) -> float:
     """Excess that a generalised Pareto distribution fitted to ascending `excesses` (>= 0) exceeds with `survival`."""
     mean, count = float(excesses.mean()), len(excesses)
     if mean == 0.0:
@@ -115,8 +148,9 @@ def _pareto_quantile(excesses: Floats, survival: float) -> float:
     above = (count - 1.0 - np.arange(count)) / (count - 1.0)
     half_gini = float((above * excesses).mean())  # E[X (1 - F(X))]
     shape = 2.0 - mean / max(mean - 2.0 * half_gini, 1e-12 * mean)
-    shape = (min(max(shape, SHAPE_RANGE[0]), SHAPE_RANGE[1]) * count + PRIOR_SHAPE * PRIOR_WEIGHT) / (
-        count + PRIOR_WEIGHT
+    weight = count / together
+    shape = (min(max(shape, SHAPE_RANGE[0]), SHAPE_RANGE[1]) * weight + PRIOR_SHAPE * PRIOR_WEIGHT) / (
+        weight + PRIOR_WEIGHT
     )
     scale = mean * (1.0 - shape)
     if abs(shape) < 1e-9:

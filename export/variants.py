@@ -82,7 +82,7 @@ def _made(
     precision: Precision, engine: Infers, frames: Frameset, members: dict[str, bytes], reference: Made | None
 ) -> Made:
     normal, golden = run_frames(engine, frames.normal), run_frames(engine, frames.golden)
-    threshold = fit_threshold(normal.score, frames.false_alarm_rate)
+    threshold = fit_threshold(normal.score, frames.false_alarm_rate, in_order=True)
     tolerance = LEAST_TOLERANCE[precision]
     if reference is not None:
         tolerance = max(tolerance, 3 * max(differences(golden, reference.golden).values()))

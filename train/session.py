@@ -109,7 +109,7 @@ class Session:
             self.notes.append("no threshold: it needs at least 2 held-out images")
             return None
         scores = score_frames(self.method.scorer(), self.validation, device).score
-        return fit_threshold(scores, false_alarm_rate)
+        return fit_threshold(scores, false_alarm_rate, in_order=True)
 
 
 def model_for(model: str, known: Path | None) -> str:

@@ -15,6 +15,7 @@ import typer
 
 from edge.cli.base import main_of
 from edge.errors import InputError
+from edge.station.collect import Collected, collect, normal_folder
 from edge.station.events import COLUMNS, MARKS, EventRecord, EventStore
 
 Folder = Annotated[Path, typer.Option("--events", help="folder of the event store")]
@@ -103,7 +104,24 @@ def mark(
         copy = store.mark(event, as_what, who)
     print(f"marked: {event} {as_what}" + (f", {copy}" if copy else ""))
     if copy:
-        print(f"next: edge-run --learn 300 ... to refit the threshold, or train again with {copy.parent} as well")
+        print(f"next: edge-run --learn 300 ... to refit the threshold, or edge-events collect DATA --events {events}")
+
+
+@app.command("collect")
+def collect_marked(
+    data: Annotated[Path, typer.Argument(help="data folder that false alarms join: MVTec layout, or plain")],
+    events: Annotated[list[Path] | None, typer.Option("--events", help="event store; name several stations'")] = None,
+    defects: Annotated[Path | None, typer.Option(help="folder that true alarms join, as known anomalies")] = None,
+) -> None:
+    """Copy marked frames into the folders of the next training: false alarms are normal, true alarms are defects."""
+    stores = events or [Path("events")]
+    normals = collect(stores, "false-alarm", normal_folder(data))
+    print(f"collected: {_counted(normals, 'false alarms')}")
+    known = ""
+    if defects is not None:
+        print(f"collected: {_counted(collect(stores, 'true-alarm', defects), 'true alarms')}")
+        known = f" --known-anomalies {defects}"
+    print(f"next: edge-train --data {data}{known} --out NEW-RUN")
 
 
 @app.command()
@@ -119,6 +137,15 @@ def acknowledge(
             raise InputError(f"{record.id} is no alarm", "only alarms are acknowledged", "name an alarm such as A17")
         store.acknowledge(record.number, time.time(), who)
     print(f"acknowledged: alarms up to {record.id}")
+
+
+def _counted(found: Collected, what: str) -> str:
+    text = f"{found.added} {what} into {found.folder}"
+    if found.there:
+        text += f", {found.there} were there already"
+    if found.lost:
+        text += f"; pictures are gone of {', '.join(found.lost)}"
+    return text
 
 
 def _write_export(target: Path, events: Path, found: list[EventRecord]) -> int:

@@ -128,7 +128,7 @@ class EventStore:
         if mark not in MARKS:
             raise InputError(f"no mark {mark}", f"there are {', '.join(MARKS)}", "use one of them")
         record = self.get(event)
-        copy = self.folder / "normal" / f"{self.folder.resolve().name}-{record.id}.png"
+        copy = self.normal_copy(record.id)
         if mark == "false-alarm":
             if not record.frame_picture:
                 raise InputError(
@@ -139,6 +139,10 @@ class EventStore:
             copy.unlink(missing_ok=True)
         self.change(record.id, {"mark": mark}, f"marked {mark}", who)
         return copy if mark == "false-alarm" else None
+
+    def normal_copy(self, event: str) -> Path:
+        """Where the frame of an event that was marked as a false alarm is kept."""
+        return self.folder / "normal" / f"{self.folder.resolve().name}-{event}.png"
 
     def save_pictures(self, pictures: Pictures) -> None:
         """Write the pictures of an event, then say so in its row."""

@@ -123,6 +123,6 @@ class Learning:
             variant=ready.variant,
             camera=ready.camera,
             learned_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            threshold=fit_threshold(self.scores + self.marked, self.false_alarm_rate),
+            threshold=fit_threshold(self.scores + self.marked, self.false_alarm_rate, in_order=True),
             normal_scores=score_statistics(self.scores + self.marked),
         )

@@ -54,6 +54,28 @@ def test_validation_is_made_of_contiguous_runs() -> None:
     assert (len(validation), runs) == (20, 5)
 
 
+@given(st.lists(st.integers(1, 25), min_size=2, max_size=60), st.floats(0.05, 0.5))
+def test_every_split_of_parts_with_many_views_has_both_sides(views: list[int], fraction: float) -> None:
+    paths = [Path(f"g{part:03}_exp{view}.png") for part, count in enumerate(views) for view in range(count)]
+    train, validation = split_validation(paths, fraction)
+    assert sorted(train + validation) == sorted(paths) and train and validation
+
+
+def test_no_part_is_on_both_sides_where_names_begin_with_the_part() -> None:
+    views = np.random.default_rng(0).integers(3, 13, 60)
+    paths = [Path(f"g{part:03}_exp{view}_{view * 7}.png") for part, count in enumerate(views) for view in range(count)]
+    train, validation = split_validation(paths)
+    assert not {p.name[:4] for p in train} & {p.name[:4] for p in validation}
+    assert 0.1 < len(validation) / len(paths) < 0.3
+
+
+def test_pictures_that_an_operator_marked_always_train() -> None:
+    ordinary, marked = [Path(f"{i:03}.png") for i in range(50)], [Path(f"marked-line4-A{i}-0.png") for i in range(20)]
+    train, validation = split_validation([*marked, *ordinary])
+    assert validation == split_validation(ordinary)[1]
+    assert set(train) == {*marked, *ordinary} - set(validation)
+
+
 def test_fingerprint_changes_with_a_byte(tmp_path: Path) -> None:
     path = _image(tmp_path / "a.png")
     before = fingerprint(tmp_path, [path])

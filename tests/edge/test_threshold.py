@@ -14,6 +14,7 @@ from edge.threshold import (
     _student_quantile,
     fit_threshold,
     frames_needed,
+    frames_per_independent,
     rate_interval,
     score_statistics,
 )
@@ -128,3 +129,39 @@ def test_statistics_are_the_named_quantiles() -> None:
     found = score_statistics(np.arange(101.0))
     assert found.quantiles == pytest.approx((0, 1, 5, 25, 50, 75, 95, 99, 100))
     assert found.mean == pytest.approx(50.0)
+
+
+def _parts(random: np.random.Generator, count: int, views: int, alike: float) -> np.ndarray:
+    """Normal scores of `count` frames, `views` of each part in turn, correlated by `alike` within a part."""
+    part = np.repeat(random.normal(size=-(-count // views)), views)[:count]
+    return np.sqrt(alike) * part + np.sqrt(1 - alike) * random.normal(size=count)
+
+
+@pytest.mark.parametrize(("count", "views", "alike"), [(102, 12, 0.7), (102, 30, 0.9), (300, 12, 0.6)])
+def test_the_interval_holds_where_neighbours_show_the_same_part(count: int, views: int, alike: float) -> None:
+    random = np.random.default_rng(3)
+    scores = [_parts(random, count, views, alike) for _ in range(60)]
+    covered = {}
+    for in_order in (False, True):
+        fits = [fit_threshold(s, 0.01, in_order=in_order) for s in scores]
+        covered[in_order] = np.mean([f.rate_interval[0] <= stats.norm.sf(f.value) <= f.rate_interval[1] for f in fits])
+    assert covered[True] >= 0.93 and covered[False] < 0.9
+    rates = [np.mean([stats.norm.sf(fit_threshold(s, 0.01, in_order=o).value) for s in scores]) for o in (False, True)]
+    assert rates[1] < rates[0]
+
+
+def test_independent_frames_count_in_full_and_copies_once() -> None:
+    random = np.random.default_rng(0)
+    assert np.mean([frames_per_independent(random.gamma(2.0, size=100)) for _ in range(200)]) < 1.1
+    copies = np.repeat(random.normal(size=50), 8)
+    assert 6.0 < frames_per_independent(copies) < 12.0
+    assert frames_per_independent([2.0] * 30) == 1.0
+
+
+@given(scores)
+def test_a_frame_is_never_worth_less_than_its_share_of_one(values: list[float]) -> None:
+    together = frames_per_independent(values)
+    assert 1.0 <= together <= len(values)
+    assert together == pytest.approx(frames_per_independent(values[::-1]))
+    fit = fit_threshold(values, 0.01, in_order=True)
+    assert np.isfinite(fit.value) and 0.0 <= fit.rate_interval[0] <= fit.rate_interval[1] <= 1.0
