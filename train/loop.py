@@ -65,9 +65,10 @@ class Progress:
 class Loop:
     """Trains `method` on `frames`; `validation` are held-out normals that are only looked at.
 
-    `save(progress)` is called between epochs at least every `save_every_s` seconds and when training ends in any way
-    but an error; `watch(progress)` after every step; `interrupted()` is asked after every step. `clock()` is what
-    minutes and images per second are counted by.
+    `save(loop)` is called after the first epoch, between epochs at least every `save_every_s` seconds, and when
+    training ends in any way but an error; never with weights that are not numbers. `watch(progress)` is called after
+    every step; `interrupted()` is asked after every step. `clock()` is what minutes and images per second are counted
+    by.
     """
 
     save_every_s = 20.0
@@ -89,7 +90,7 @@ class Loop:
         self.batch_size = self._global_batch()
         method.networks.to(fabric.device)
         self.optimisers = method.optimisers()
-        self._saved_at = time.monotonic()
+        self._saved_at = -math.inf  # at once after the first epoch: a folder that cannot be written is told early
 
     @property
     def steps_per_epoch(self) -> int:
@@ -102,19 +103,36 @@ class Loop:
         while True:
             if not self._phase_over(phases):
                 if not self._epoch(phases[p.phase]):
-                    self._save(self)
+                    self._keep()
                     return "interrupted"
                 self._save_sometimes()
             elif p.phase + 1 < len(phases):
                 p.phase, p.epoch, p.step, p.phase_seconds = p.phase + 1, 0, 0, 0.0
             else:  # the last phase's counters stay, so that a longer plan goes on from here
-                self._save(self)
+                self._keep()
                 return "finished"
 
     def _save_sometimes(self) -> None:
         if time.monotonic() - self._saved_at > self.save_every_s:
-            self._save(self)
+            self._keep()
             self._saved_at = time.monotonic()
+
+    def _keep(self) -> None:
+        """Save, unless a last step has ruined the weights after a loss that was still a number."""
+        bad = [name for name, value in self.method.networks.state_dict().items() if not bool(value.isfinite().all())]
+        if bad:
+            p = self.progress
+            raise self._diverged(
+                f"{len(bad)} weights, first {bad[0]}", f"epoch {p.epoch + (p.step > 0)}, after its steps"
+            )
+        self._save(self)
+
+    def _diverged(self, what: str, where: str) -> CheckFailed:
+        return CheckFailed(
+            f"training diverged: {what} is not a number",
+            f"phase {self.method.phases[self.progress.phase].name}, {where}",
+            "try --set learning_rate=... ten times smaller, or a larger --batch-size",
+        )
 
     def state(self) -> dict[str, Any]:
         """Everything that resuming needs, as plain containers and tensors."""
@@ -164,12 +182,8 @@ class Loop:
             losses = self.method.step(phase.name, batch, self._minimise)
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if any_says(bool(bad), self.fabric.device):
-            names = ", ".join(bad) or "a loss of another process"
-            raise CheckFailed(
-                f"training diverged: {names} is not a number",
-                f"phase {phase.name}, epoch {p.epoch + 1}, step {p.step + 1}",
-                "try --set learning_rate=... ten times smaller, or a larger --batch-size",
-            )
+            where = f"epoch {p.epoch + 1}, step {p.step + 1}"
+            raise self._diverged(", ".join(bad) or "a loss of another process", where)
         for name, value in losses.items():
             p.sums[name] = p.sums.get(name, 0.0) + mean_over(value, self.fabric.device)
 

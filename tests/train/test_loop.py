@@ -21,7 +21,7 @@ from tests.train.helpers import random_frames
 from train.checkpoint import load_run
 from train.cli.train import command
 from train.curves import read_curves
-from train.loop import Loop, Plan, epochs_of
+from train.loop import Loop, Plan, Progress, epochs_of
 from train.method import Phase
 from train.processes import open_fabric
 from train.session import Request, Session, resume, start
@@ -126,6 +126,32 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(small_data: Path, t
         train(session)
     kept = weights(out)
     assert all(torch.equal(good[name], kept[name]) for name in good)
+
+
+def test_weights_that_are_no_numbers_are_never_saved(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last step of epoch 2 ruins them after a good loss; what the first epoch saved stays."""
+    monkeypatch.setattr(Loop, "save_every_s", 0.0)
+    session, steps = start(request(small_data, tmp_path / "run")), []
+
+    def ruin(progress: Progress) -> None:
+        steps.append(progress.step)
+        if len(steps) == 6:
+            next(session.method.networks.parameters()).data.fill_(float("nan"))
+
+    with pytest.raises(CheckFailed, match=r"1 weights, first .*: phase vae, epoch 2, after its steps; the last good"):
+        session.train(open_fabric("cpu"), watch=ruin)
+    assert load_run(tmp_path / "run").record.epochs_done == 1
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+
+
+def test_the_first_epoch_is_saved_at_once(small_data: Path, tmp_path: Path) -> None:
+    """So a folder that cannot be written is told after an epoch, and not after the whole training."""
+    out = tmp_path / "run"
+    seen = []
+    start(request(small_data, out)).train(open_fabric("cpu"), watch=lambda p: seen.append((out / "run.json").exists()))
+    assert seen == [False] * 3 + [True] * 6
 
 
 def test_a_learning_rate_that_explodes_is_told_with_exit_code_4(
