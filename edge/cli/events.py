@@ -120,7 +120,7 @@ def collect_marked(
     known = ""
     if defects is not None:
         print(f"collected: {_counted(collect(stores, 'true-alarm', defects), 'true alarms')}")
-        known = f" --known-anomalies {defects}"
+        known = f" --known-anomalies {defects}" if defects.is_dir() else ""
     print(f"next: edge-train --data {data}{known} --out NEW-RUN")
 
 
