@@ -33,8 +33,7 @@ class ForwardCam(nn.Module):
     """
 
     head: Tensor
-    rows: Tensor
-    columns: Tensor
+    sums: Tensor
     weight: Tensor
 
     def __init__(self, blocks: Sequence[ConvBlock], layer: int, head: Tensor, size: tuple[int, int]) -> None:
@@ -44,12 +43,15 @@ class ForwardCam(nn.Module):
         self.register_buffer("head", head.detach()[None].clone())
         sizes = sizes_of(blocks, size)
         if layer + 1 < len(blocks):
-            rows, columns, weight = _summed_weight(blocks[layer + 1].conv, sizes[layer], sizes[layer + 1])
-            self.register_buffer("rows", rows)
-            self.register_buffer("columns", columns)
+            sums, weight = _summed_weight(blocks[layer + 1].conv, sizes[layer], sizes[layer + 1])
+            self.register_buffer("sums", sums)
             self.register_buffer("weight", weight)
-        for index, block in enumerate(blocks):
+        for index, block in enumerate(blocks[:-1]):
             self.register_buffer(f"scale{index}", block.norm_scale().detach()[None, :, None, None].clone())
+        # What the head's gradient is below the last batch norm, where that block's output is positive and where not.
+        steep = self.head * blocks[-1].norm_scale().detach()[None, :, None, None]
+        self.register_buffer("steep", steep)
+        self.register_buffer("flat", blocks[-1].slope * steep)
         self._grow = [_output_padding(block.conv, before, after) for block, before, after in _steps(blocks, size)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,14 +66,12 @@ class ForwardCam(nn.Module):
         """Spatial sums of the gradient at the chosen map, [N, K]."""
         if self.layer + 1 == len(maps):
             return self.head.sum((2, 3)).expand(maps[-1].shape[0], -1)
-        gradient = self.head
-        for index in range(len(maps) - 1, self.layer, -1):
+        gradient = torch.where(maps[-1] > 0, self.get_buffer("steep"), self.get_buffer("flat"))
+        for index in range(len(maps) - 2, self.layer, -1):
+            gradient = self._through(index + 1, gradient)
             gradient = torch.where(maps[index] > 0, gradient, self.slopes[index] * gradient)
             gradient = gradient * self.get_buffer(f"scale{index}")
-            if index > self.layer + 1:
-                gradient = self._through(index, gradient)
-        sums = torch.matmul(self.rows, torch.matmul(gradient, self.columns))
-        return torch.matmul(sums.flatten(1), self.weight)
+        return torch.matmul(torch.matmul(gradient.flatten(2), self.sums).flatten(1), self.weight)
 
     def _through(self, index: int, gradient: Tensor) -> Tensor:
         conv = cast(ConvBlock, self.blocks[index]).conv
@@ -155,12 +155,12 @@ def _output_padding(conv: nn.Conv2d, before: tuple[int, int], after: tuple[int, 
     return before[0] - plain[0], before[1] - plain[1]
 
 
-def _summed_weight(conv: nn.Conv2d, before: tuple[int, int], after: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """(rows [r, h], columns [w, c], weight [O*r*c, K]) such that alpha = (rows @ g @ columns).flatten(1) @ weight."""
+def _summed_weight(conv: nn.Conv2d, before: tuple[int, int], after: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """(sums [h*w, s], weight [O*s, K]) such that alpha = (g.flatten(2) @ sums).flatten(1) @ weight, g [N, O, h, w]."""
     rows, row_of_tap = _distinct_sums(conv, before[0], after[0], 0)
     columns, column_of_tap = _distinct_sums(conv, before[1], after[1], 1)
     weight = torch.einsum("okuv,ru,cv->orck", conv.weight.detach().double(), row_of_tap, column_of_tap)
-    return rows.float(), columns.T.contiguous().float(), weight.flatten(0, 2).float()
+    return torch.einsum("ry,cx->yxrc", rows, columns).flatten(2).flatten(0, 1).float(), weight.flatten(0, 2).float()
 
 
 def _distinct_sums(conv: nn.Conv2d, before: int, after: int, axis: int) -> tuple[Tensor, Tensor]:

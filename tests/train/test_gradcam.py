@@ -58,7 +58,7 @@ def test_forward_operators_equal_autograd(
 def test_only_nine_sums_are_needed_for_the_usual_convolution() -> None:
     blocks = trunk(4, 1)
     cam = ForwardCam(blocks, 1, torch.randn(12, 4, 4), (64, 64))
-    assert cam.rows.shape == (3, 8)
+    assert cam.sums.shape == (8 * 8, 9)
     assert cam.weight.shape == (9 * 10, 8)
 
 
