@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from edge.camera.base import EndOfStream
 from edge.camera.open import open_camera
 from edge.camera.settings import CameraSettings
-from edge.health import HealthLimits, HealthMonitor, baseline_from_images, fingerprint_of
+from edge.health import HealthLimits, HealthMonitor, baseline_from_images
+from edge.health_measures import Repeats
 from edge.manifest import ImageStatistics
 from edge.preprocess import Preprocessing, preprocess
 
@@ -96,11 +97,12 @@ FAULTS: dict[str, Callable[[Image], Image]] = {
 
 def false_faults(scene: Scene, images: list[Image], hold_s: float | None = None) -> tuple[int, list[str]]:
     """Pictures on which a fault stands, and the kinds."""
-    monitor = monitor_of(scene, hold_s)
+    monitor, repeats = monitor_of(scene, hold_s), Repeats()
     kinds: list[str] = []
     count = 0
     for number, image in enumerate(images):
-        problems = monitor.update(preprocess(image, scene.spec), fingerprint_of(image), number * STEP_S)
+        problems = monitor.update(preprocess(image, scene.spec), repeats.number_of(image), number * STEP_S)
+        monitor.settle()
         count += bool(problems)
         kinds += [p.kind for p in problems]
     return count, sorted(set(kinds))
@@ -111,13 +113,14 @@ def found(scene: Scene, fault: Callable[[Image], Image] | None) -> tuple[int, in
     length = round(WITHIN_S / STEP_S)
     tried = told = cleared = 0
     for start in range(0, max(1, len(scene.normal) - 2 * length), length):
-        monitor = monitor_of(scene, None)
+        monitor, repeats = monitor_of(scene, None), Repeats()
         view = scene.normal[start : start + 2 * length + 1]
         states = []
         for number, image in enumerate(view):
             if number <= length:
                 image = view[0] if fault is None else fault(image)
-            states.append(monitor.update(preprocess(image, scene.spec), fingerprint_of(image), number * STEP_S))
+            states.append(monitor.update(preprocess(image, scene.spec), repeats.number_of(image), number * STEP_S))
+            monitor.settle()
         tried += 1
         told += bool(states[length])
         cleared += not states[-1]

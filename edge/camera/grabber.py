@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from edge.camera.address import redacted
 from edge.camera.base import Camera, CameraLost, EndOfStream, Frame
+from edge.camera.bell import Bell
 from edge.camera.open import is_live, is_recorded, open_camera
 from edge.camera.settings import CameraSettings
 from edge.errors import EdgeError
@@ -63,6 +64,7 @@ class Grabber:
         self._shape: tuple[int, ...] | None = None
         self._status = GrabberStatus(redacted(url), False, 0, 0, 0, "the camera has not been opened yet", None)
         camera = self._opened() if must_open else None
+        self._news = Bell()  # for the consumer; `_changed` is what the camera's thread waits for
         self._thread = threading.Thread(target=self._run, args=(camera,), name="camera", daemon=True)
         self._thread.start()
 
@@ -83,7 +85,8 @@ class Grabber:
         with self._changed:
             self._consumed = max(self._consumed, after_sequence)
             self._changed.notify_all()
-            while True:
+        while True:
+            with self._changed:
                 self._tell_loss()
                 frame = self._usable(after_sequence)
                 if frame is not None:
@@ -93,7 +96,7 @@ class Grabber:
                 remaining_s = deadline_s - time.monotonic()
                 if remaining_s <= 0:
                     raise self._none_came(timeout_s)
-                self._changed.wait(remaining_s)
+            self._news.wait(remaining_s)
 
     def close(self) -> None:
         """Stop the thread and release the camera. Raises CameraLost if the camera does not let go in time."""
@@ -103,6 +106,7 @@ class Grabber:
         self._thread.join(self._settings.open_timeout_s + self._settings.read_timeout_s + 5.0)
         if self._thread.is_alive():
             raise CameraLost(f"{redacted(self._url)} is stuck", "the driver does not return", "restart the program")
+        self._news.close()
 
     def _usable(self, after_sequence: int) -> Frame | None:
         frame = self._slot
@@ -167,7 +171,7 @@ class Grabber:
                 fault=None,
                 last_frame_at_s=frame.captured_at_s,
             )
-            self._changed.notify_all()
+        self._news.ring()
 
     def _slot_is_free(self) -> bool:
         return self._slot is None or self._slot.sequence <= self._consumed
@@ -205,13 +209,13 @@ class Grabber:
             self._slot = None if self._live else self._slot
             self._last_loss = self._loss(text)
             self._status = replace(self._status, connected=False, fault=text, lost=self._status.lost + lost)
-            self._changed.notify_all()
+        self._news.ring()
 
     def _finish(self, error: Exception) -> None:
         with self._changed:
             self._end = error
             self._status = replace(self._status, connected=False, fault=str(error))
-            self._changed.notify_all()
+        self._news.ring()
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

@@ -1,6 +1,7 @@
 """How the pipeline (child process) and the station (its supervisor) talk: two sockets that only they share.
 
-*Words* are small JSON packets (SOCK_SEQPACKET: whole or not at all). *Pictures* go over a stream of their own, so that
+*Words* are small packets (SOCK_SEQPACKET: whole or not at all): JSON, and for `Scored`, which comes with every frame
+and is waited for, packed numbers. *Pictures* go over a stream of their own, so that
 megabytes never stand before a word: a JSON line with the sizes, then the bytes. Times are time.monotonic(), which on
 Linux is one clock for all processes.
 """
@@ -9,12 +10,15 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 MAX_WORD_BYTES = 65_536
 MAX_PICTURE_BYTES = 256 << 20
 NO_PART, MARKED = -1, -2
+_SCORED = struct.Struct("<c3q7d")  # no JSON packet begins with its first byte
+_SCORED_MARK = b"S"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Progress:
 class Scored:
     """One fresh frame was scored. `trigger`: the part that it answers, or NO_PART; MARKED: it is a kept frame.
 
-    `left_out`: frames never looked at so far.
+    `left_out`: frames never looked at so far. `stages_ms`: wait, preprocess, health, engine (edge.station.status).
     """
 
     sequence: int
@@ -52,7 +56,7 @@ class Scored:
     masked_error: float
     trigger: int
     left_out: int
-    stages_ms: dict[str, float]
+    stages_ms: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +133,35 @@ class Pictures:
 
 def encode_word(word: Word) -> bytes:
     """One packet."""
+    if isinstance(word, Scored):
+        return _packed(word)
     return json.dumps([type(word).__name__, asdict(word)], separators=(",", ":")).encode()
 
 
 def decode_word(packet: bytes) -> Word:
     """The word in `packet`. Raises ValueError if it is none."""
+    if packet.startswith(_SCORED_MARK):
+        return _unpacked(packet)
     try:
         name, values = json.loads(packet)
         word: Word = WORDS[name](**values)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a word of the pipeline: {packet[:80]!r}") from error
     return word
+
+
+def _packed(word: Scored) -> bytes:
+    counts = (word.sequence, word.trigger, word.left_out)
+    return _SCORED.pack(_SCORED_MARK, *counts, word.captured_at_s, word.score, word.masked_error, *word.stages_ms)
+
+
+def _unpacked(packet: bytes) -> Scored:
+    try:
+        _, sequence, trigger, left_out, captured_at_s, score, masked_error, *stages_ms = _SCORED.unpack(packet)
+    except struct.error as error:
+        raise ValueError(f"not a scored frame: {packet[:80]!r}") from error
+    wait, preprocess, health, engine = stages_ms
+    return Scored(sequence, captured_at_s, score, masked_error, trigger, left_out, (wait, preprocess, health, engine))
 
 
 def send_word(link: socket.socket, word: Word) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import signal
 import socket
 import sys
@@ -23,11 +24,12 @@ from edge.camera.base import CameraLost, EndOfStream, Frame
 from edge.camera.grabber import Grabber
 from edge.camera.open import is_live
 from edge.camera.settings import CameraSettings
-from edge.engine.base import Engine
+from edge.engine.base import Engine, Scores
 from edge.engine.open import open_engine
 from edge.errors import EdgeError, EngineFault, InputError
 from edge.golden import check_golden
-from edge.health import HealthKind, HealthLimits, HealthMonitor, fingerprint_of
+from edge.health import HealthKind, HealthLimits, HealthMonitor
+from edge.health_measures import Repeats
 from edge.images import list_images, read_image
 from edge.installed import state_folder, trusted_bundle
 from edge.preprocess import preprocess
@@ -84,6 +86,7 @@ class Pipeline:
         self._waiting: deque[Inspect] = deque()
         self._held: deque[Sight] = deque(maxlen=HELD_FRAMES)
         self._suspicious: deque[Sight] = deque(maxlen=HELD_FRAMES)
+        self._repeats = Repeats()
         self._sequence = -1
         self._scored = self._engine_failures = 0
         self._scored_at_s = self._show_until_s = 0.0
@@ -125,6 +128,7 @@ class Pipeline:
         now_s = time.monotonic()
         # A recorded picture has no age: it waits for us, not we for it.
         self._look(frame if self._is_live else replace(frame, captured_at_s=now_s), now_s)
+        self._health.settle()
         if self._spec.frames is not None and self._scored >= self._spec.frames:
             self._say(Ended(f"{self._scored} frames were scored"))
             return False
@@ -142,7 +146,7 @@ class Pipeline:
             return
         for path in list_images(folder):
             scores = self._engine.infer(preprocess(read_image(path), self._prep))
-            self._say(Scored(0, time.monotonic(), scores.score, scores.masked_error, MARKED, 0, {}))
+            self._say(Scored(0, time.monotonic(), scores.score, scores.masked_error, MARKED, 0, (0.0, 0.0, 0.0, 0.0)))
 
     def _open_engine(self) -> None:
         config = self._spec.config.engine
@@ -195,25 +199,22 @@ class Pipeline:
         except EngineFault as error:
             self.doing = FaultSource.ENGINE
             return self._mend_engine(error)
-        engine_s = time.monotonic()
-        stages = {
-            "wait": picked_s - frame.captured_at_s,
-            "preprocess": prepared_s - picked_s,
-            "health": healthy_s - prepared_s,
-            "engine": engine_s - healthy_s,
-        }
-        trigger = self._trigger_for(frame)
-        left_out = self._grabber.status.dropped
-        stages_ms = {stage: round(1000 * seconds, 4) for stage, seconds in stages.items()}
-        self._say(
-            Scored(frame.sequence, frame.captured_at_s, scores.score, scores.masked_error, trigger, left_out, stages_ms)
-        )
+        stages_s = (frame.captured_at_s, picked_s, prepared_s, healthy_s, time.monotonic())
+        self._say_scored(frame, scores, stages_s)
         self._remember(Sight(frame.sequence, frame.image, scores.heatmap, self._heat(scores.score)))
         self._engine_failures = 0
 
+    def _say_scored(self, frame: Frame, scores: Scores, s: tuple[float, float, float, float, float]) -> None:
+        """The verdict waits for this word: nothing that can be done after it is done before."""
+        stages_ms = (1e3 * (s[1] - s[0]), 1e3 * (s[2] - s[1]), 1e3 * (s[3] - s[2]), 1e3 * (s[4] - s[3]))
+        trigger, left_out = self._trigger_for(frame), self._grabber.status.dropped
+        self._say(
+            Scored(frame.sequence, frame.captured_at_s, scores.score, scores.masked_error, trigger, left_out, stages_ms)
+        )
+
     def _fingerprint(self, frame: Frame) -> int:
         """Two equal pictures of a camera mean that it hangs; in a recording they are what was recorded."""
-        return fingerprint_of(frame.image) if self._is_live else frame.sequence
+        return self._repeats.number_of(frame.image) if self._is_live else frame.sequence
 
     def _is_due(self, frame: Frame) -> bool:
         """Free-running: every frame. Triggered: one per part, and now and then one more to prove that we see."""
@@ -294,6 +295,7 @@ def run(spec: PipelineSpec, words: socket.socket, pictures: socket.socket) -> in
     pipeline = Pipeline(spec, words, sender)
     try:
         pipeline.open()
+        gc.freeze()  # the garbage collector need not walk the libraries while a frame waits
         while pipeline.turn():
             sender.check()
         return 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from edge.station.channel import Ready, Scored
 from edge.station.judge import Judge
-from edge.station.status import LivePicture, OutputState, StageRing, StationStatus
+from edge.station.status import STAGES, LivePicture, OutputState, StageRing, StationStatus
 
 TREND = 300
 NO_NUMBER = float("nan")
@@ -28,13 +28,17 @@ class Counters:
     picture: LivePicture | None = None
 
     def take(self, word: Scored, now_s: float) -> None:
-        """Count one judged frame."""
+        """Count one frame that is about to be judged."""
         self.frames += 1
         self.frames_left_out = word.left_out
         self.last_frame = word.sequence
         self.trend.append((now_s, word.score))
-        decide_ms = 1000 * (now_s - word.captured_at_s) - sum(word.stages_ms.values())
-        self.stages.add({**word.stages_ms, "decide": max(0.0, decide_ms)})
+
+    def judged(self, word: Scored, now_s: float) -> None:
+        """Its verdict is out, on relay and wire if it changed anything."""
+        total_ms = 1000 * (now_s - word.captured_at_s)
+        times_ms = (*word.stages_ms, total_ms - sum(word.stages_ms), total_ms)
+        self.stages.add(dict(zip(STAGES, times_ms, strict=True)))
 
     def fps(self, now_s: float) -> float:
         """Judged frames per second over the last frames; 0 when none came for two seconds."""

@@ -185,6 +185,7 @@ class Station:
         self._counters.take(word, now_s)
         self._seen = Seen(word.sequence, word.captured_at_s, word.masked_error, now_s - word.captured_at_s)
         self._act(self._judged(word, key, now_s), now_s)
+        self._counters.judged(word, self._clock())
         self._watchdog.scored(now_s, self._fault_text())
         if word.trigger in self._waiting:
             self._act(self._judge.clear(FaultSource.TRIGGER, now_s), now_s)

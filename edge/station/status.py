@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from edge.station.alarm import AlarmState
 from edge.station.judge import FaultKind, Verdict
 
-STAGES = ("wait", "preprocess", "health", "engine", "decide")
+STAGES = ("wait", "preprocess", "health", "engine", "decide", "total")  # total: from the frame's arrival to its verdict
 
 
 @dataclass(frozen=True, slots=True)

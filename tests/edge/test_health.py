@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import cv2
@@ -17,7 +16,8 @@ from edge.camera.open import open_camera
 from edge.camera.pattern import PatternCamera
 from edge.camera.settings import CameraSettings
 from edge.errors import InputError
-from edge.health import HealthLimits, HealthMonitor, HealthProblem, baseline_from_images, fingerprint_of
+from edge.health import HealthLimits, HealthMonitor, HealthProblem, baseline_from_images
+from edge.health_measures import Repeats, levels_of, some_rows
 from edge.preprocess import Preprocessing, preprocess
 
 Image = NDArray[np.uint8]
@@ -40,10 +40,13 @@ def monitor(limits: HealthLimits | None = None) -> HealthMonitor:
 
 
 def watch(health: HealthMonitor, images: list[Image], start_s: float = 0.0) -> list[tuple[HealthProblem, ...]]:
-    return [
-        health.update(preprocess(image, SPEC), fingerprint_of(image), start_s + number * STEP_S)
-        for number, image in enumerate(images)
-    ]
+    """As the station does it: what was put off is measured once the verdict is out."""
+    repeats, states = Repeats(), []
+    for number, image in enumerate(images):
+        fingerprint = repeats.number_of(image) + round(1000 * start_s)
+        states.append(health.update(preprocess(image, SPEC), fingerprint, start_s + number * STEP_S))
+        health.settle()
+    return states
 
 
 def kinds(problems: tuple[HealthProblem, ...]) -> set[str]:
@@ -96,20 +99,54 @@ def test_a_scratched_part_is_no_fault_of_the_camera() -> None:
 
 def test_repeated_pictures_are_known_before_they_count_as_frozen() -> None:
     health = monitor()
-    first, second = raw_pictures(2)
-    watch(health, [first])
-    assert not health.repeated
-    assert watch(health, [first], 0.1) == [()]
-    assert health.repeated
-    watch(health, [second], 0.2)
-    assert not health.repeated
+    image = prepared(raw_pictures(1))[0]
+    for number, (fingerprint, is_repeated) in enumerate(((5, False), (5, True), (6, False), (5, False))):
+        assert health.update(image, fingerprint, 0.1 * number) == ()
+        assert health.repeated is is_repeated
 
 
-def test_a_large_picture_is_fingerprinted_by_some_of_its_rows() -> None:
-    image = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3)).astype(np.uint8)
-    noisy = image + np.random.default_rng(1).integers(0, 2, image.shape).astype(np.uint8)
-    assert fingerprint_of(image) == fingerprint_of(image.copy())
-    assert fingerprint_of(image) != fingerprint_of(noisy)
+@pytest.mark.parametrize("shape", [(1500, 2000, 3), (64, 64), (16, 16, 3)])
+def test_only_a_picture_that_is_equal_in_every_pixel_repeats(shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    one_pixel = image.copy()
+    one_pixel[1, 1] += 1  # in a row that the checksum of a large picture leaves out
+    repeats = Repeats()
+    shown = (image, image.copy(), one_pixel, one_pixel.copy(), image, image[: shape[0] // 2])
+    assert [repeats.number_of(each) for each in shown] == [0, 0, 1, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 4096), (64, 64), (128, 128), (256, 256), (1024, 1024), (4096, 16)])
+def test_some_rows_tell_the_levels_of_a_striped_picture(height: int, width: int) -> None:
+    rows = some_rows(height, width)
+    assert min(height, 64) <= len(rows) <= max(64, (1 << 15) // width) and rows.max() < height
+    for period in (2, 4, 8, 16):
+        striped = np.zeros((height, width), np.uint8)
+        striped[np.arange(height) % period < period // 2] = 200
+        whole, seen = levels_of(striped), levels_of(striped[rows])
+        assert abs(seen.brightness - whole.brightness) < 45 and seen.contrast > 0.85 * whole.contrast
+
+
+@pytest.mark.parametrize(("option", "kind"), [("blur", "out_of_focus"), ("shift", "moved")])
+@pytest.mark.parametrize("settles", [True, False])
+@pytest.mark.parametrize("fps", [2, 10, 30, 120])
+def test_focus_and_place_are_told_in_time_at_any_rate(option: str, kind: str, fps: int, settles: bool) -> None:
+    """Half a second after it began, and the distance of two measurements: 0.1 s, or 0.25 s if nobody settles."""
+    health, images = monitor(), raw_pictures(3 * fps, f"&{option}={fps}")
+    told_s = []
+    for number, image in enumerate(images):
+        if health.update(preprocess(image, SPEC), number, number / fps):
+            told_s.append(number / fps)
+        if settles:
+            health.settle()
+    allowed_s = 0.5 + (0.1 if settles else 0.25) + 1 / fps
+    assert 1.5 <= told_s[0] <= 1.0 + allowed_s + 1e-9
+    assert len(told_s) == sum(n / fps >= told_s[0] for n in range(len(images)))
+
+
+def test_without_a_delay_every_picture_is_looked_at_before_it_is_trusted() -> None:
+    health = monitor(HealthLimits(hold_s=0.0))
+    for number, image in enumerate(raw_pictures(20, "&blur=10")):
+        assert bool(health.update(preprocess(image, SPEC), number, 0.01 * number)) is (number >= 10)
 
 
 def test_what_is_ignored_is_not_told() -> None:
@@ -187,13 +224,11 @@ GREY = Preprocessing(height=128, width=128, colour="grey")
 
 
 def faults_on(health: HealthMonitor, images: list[Image]) -> list[str]:
-    return sorted(
-        set(
-            itertools.chain.from_iterable(
-                kinds(health.update(image, fingerprint_of(image), n * STEP_S)) for n, image in enumerate(images)
-            )
-        )
-    )
+    found: set[str] = set()
+    for number, image in enumerate(images):
+        found |= kinds(health.update(image, number, number * STEP_S))
+        health.settle()
+    return sorted(found)
 
 
 @pytest.mark.parametrize("name", ["magnetic_tile", "mvtec_screw"])

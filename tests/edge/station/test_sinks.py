@@ -152,11 +152,16 @@ def test_a_flood_of_commands_is_refused_not_kept() -> None:
 
 @given(st.text(max_size=200), st.floats(allow_nan=False), st.integers(-1, 2**32 - 1))
 def test_words_survive_the_channel(reason: str, score: float, part: int) -> None:
-    for word in (Blind("CAMERA", "CAMERA_LOST", reason, part), Scored(3, 1.5, score, 0.1, part, 0, {"engine": 2.0})):
+    for word in (
+        Blind("CAMERA", "CAMERA_LOST", reason, part),
+        Scored(3, 1.5, score, 0.1, part, 0, (0.1, 0.2, 0.3, 2.0)),
+    ):
         assert decode_word(encode_word(word)) == word
 
 
-@pytest.mark.parametrize("packet", [b"", b"{}", b"[]", b'["Nothing",{}]', b'["Scored",{"x":1}]', b"\xff"])
+@pytest.mark.parametrize(
+    "packet", [b"", b"{}", b"[]", b'["Nothing",{}]', b'["Scored",{"x":1}]', b"\xff", b"S", b"S" * 200]
+)
 def test_what_is_no_word_is_refused(packet: bytes) -> None:
     with pytest.raises(ValueError):
         decode_word(packet)

@@ -1,0 +1,137 @@
+"""What the station adds to the engine: from a frame's arrival to its verdict, against the bare engine call.
+
+    python -m benchmarks.station_overhead [--cases sagan:128:16 ...] [--fps 50] [--frames 350] [--turns 2] [--threads 0]
+
+Random weights. The bare engine is called in a process of its own, on the same pictures in the same rhythm (an engine
+that rests between frames finds colder caches than one that is called without a pause). Station and bare engine take
+turns. `ratio` is the median from arrival to verdict over the median of the bare call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+CASES = ("sagan:128:16", "sagan:128:32", "attention:128:24", "attention:256:24")
+STAGES = ("wait", "preprocess", "health", "engine", "decide")
+
+
+def main() -> None:
+    """Print a table."""
+    options = _options()
+    if options.bare:
+        print(json.dumps(bare_ms(options)))
+        return
+    if options.bundles is not None:
+        options.bundles.mkdir(parents=True, exist_ok=True)
+        return _table(options, options.bundles)
+    with tempfile.TemporaryDirectory() as name:
+        _table(options, Path(name))
+
+
+def _table(options: argparse.Namespace, folder: Path) -> None:
+    for case in options.cases:
+        _bundle(folder, case)
+    if options.make:
+        return
+    print("| case | bare | " + " | ".join(STAGES) + " | arrival to verdict | ratio | p99 |")
+    print("|" + "---|" * (len(STAGES) + 5))
+    for case in options.cases:
+        bundle = _bundle(folder, case)
+        for precision in options.precisions:
+            _row(options, bundle, f"{case} {precision}", precision)
+
+
+def _row(options: argparse.Namespace, bundle: Path, name: str, precision: str) -> None:
+    bare: list[float] = []
+    turns: list[dict[str, Any]] = []
+    for _ in range(options.turns):
+        bare += _bare(options, bundle, precision)
+        turns.append(_station(options, bundle, precision))
+    middle = {s: statistics.median(t[s]["p50_ms"] for t in turns) for s in turns[0]}
+    total, call = middle["total"], statistics.median(bare)
+    worst = statistics.median(t["total"]["p99_ms"] for t in turns)
+    cells = [f"{middle[s]:.3f}" for s in STAGES]
+    print(
+        f"| {name} | {call:.3f} | " + " | ".join(cells) + f" | {total:.3f} | {total / call:.2f} | {worst:.2f} |",
+        flush=True,
+    )
+
+
+def _station(options: argparse.Namespace, bundle: Path, precision: str) -> dict[str, Any]:
+    """Stage times of the last 300 frames of a run."""
+    from benchmarks.random_bundle import CAMERA
+    from tests.edge.station.running import objects, run_to_end
+
+    with tempfile.TemporaryDirectory() as name:
+        code, out, err = run_to_end(
+            *("--bundle", bundle, "--camera", f"{CAMERA}&fps={options.fps}", "--events", Path(name) / "events"),
+            *("--frames", options.frames, "--threshold", 1e30, "--backend", options.backend),
+            *("--precision", precision, "--threads", options.threads, "--json"),
+        )
+    assert code == 0, err
+    last = objects(out)[-1]
+    assert not last["faults"], last
+    return dict(last["stages"])  # type: ignore[call-overload]
+
+
+def _bare(options: argparse.Namespace, bundle: Path, precision: str) -> list[float]:
+    command = [sys.executable, "-m", "benchmarks.station_overhead", "--bare", str(bundle), "--precisions", precision]
+    for key in ("fps", "threads", "backend"):
+        command += [f"--{key}", str(getattr(options, key))]
+    return list(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def bare_ms(options: argparse.Namespace) -> list[float]:
+    """Milliseconds of each engine call, at the camera's rhythm."""
+    from edge.bundle import open_bundle
+    from edge.camera.pacing import Pacer
+    from edge.engine.open import open_engine
+    from edge.golden import golden_frames
+
+    bundle = open_bundle(options.bare)
+    engine = open_engine(bundle, options.precisions[0], options.backend, options.threads)
+    frames, pacer = golden_frames(bundle), Pacer(options.fps)
+    times = []
+    for number in range(170):
+        pacer.wait(1.0)
+        start = time.perf_counter()
+        engine.infer(frames[number % len(frames)])
+        times.append(1000 * (time.perf_counter() - start))
+    return times[20:]
+
+
+def _bundle(folder: Path, case: str) -> Path:
+    method, size, width = case.split(":")
+    path = folder / f"{method}-{size}-{width}.edge"
+    if not path.exists():
+        from benchmarks.random_bundle import make_random_bundle
+
+        make_random_bundle(path, method, int(size), int(width))
+    return path
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=CASES, help="METHOD:SIZE:WIDTH")
+    parser.add_argument("--precisions", nargs="+", default=["fp32"])
+    parser.add_argument("--backend", default="openvino")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--fps", type=float, default=50.0)
+    parser.add_argument("--frames", type=int, default=350)
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--bundles", type=Path, help="keep bundles in this folder, and take those that are there")
+    parser.add_argument("--make", action="store_true", help="only make the bundles")
+    parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
