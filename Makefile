@@ -48,10 +48,13 @@ soak: MINUTES ?= 30
 soak: $(STAMP) ## a station under injected faults for MINUTES minutes
 	$(BIN)/python -m tests.soak $(MINUTES)
 
+screenshots: $(STAMP) ## take the manual's pictures of the station page anew: the demo's model in a real browser
+	$(BIN)/python -m scripts.screenshots --bundle '$(OUT)/bolt.edge'
+
 wheelhouse: $(STAMP) ## the device's wheels for aarch64, for a station without internet
 	$(BIN)/python -m export.wheelhouse wheelhouse
 
 clean: ## remove what the other targets made, but for the virtual environment
 	rm -rf $(OUT) wheelhouse build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: menu install demo test check test-fast test-slow test-again test-devices soak wheelhouse clean
+.PHONY: menu install demo test check test-fast test-slow test-again test-devices soak screenshots wheelhouse clean

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PACKAGES = {"edge", "export", "calib", "firmware_bridge", "train"}
 
 
@@ -22,7 +23,7 @@ def _imports(package: str) -> set[str]:
 
 
 def test_the_picture_shows_every_import_and_no_other() -> None:
-    block = re.search(r"```mermaid\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.S)
+    block = re.search(r"```mermaid\n(.*?)```", ARCHITECTURE.read_text(), re.S)
     assert block is not None
     drawn = set(re.findall(r"(\w+) --> (\w+)", block[1]))
     assert drawn == {(package, other) for package in PACKAGES for other in _imports(package)}
@@ -39,3 +40,10 @@ def test_only_the_composition_root_of_edge_knows_the_wire() -> None:
 
 def test_init_files_are_empty() -> None:
     assert not [f for p in PACKAGES for f in (ROOT / p).rglob("__init__.py") if f.read_text().strip()]
+
+
+def test_every_folder_of_edge_is_described() -> None:
+    described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`\w+`.*?) \|", ARCHITECTURE.read_text(), re.M))))
+    folders = {p.name for p in (ROOT / "edge").iterdir() if (p / "__init__.py").exists()}
+    assert folders <= described
+    assert described - folders <= PACKAGES

@@ -30,8 +30,8 @@ GLIBCS = (17, 24, 26, 27, 28, 31, 34, 35, 36)
 # The same commands on less: what a page recommends takes minutes.
 SMALLER = {
     "--train 240 --test 60": "--train 24 --test 12",
-    "--minutes 3": "--minutes 0.02 --width 8",
-    "edge-train --data bolts --out run\n": "edge-train --data bolts --out run --image-size 64 --width 8 --epochs 1\n",
+    "--minutes 3": "--epochs 4 --width 8 --image-size 128",
+    "edge-train --data bolts --out run\n": "edge-train --data bolts --out run --epochs 4 --width 8 --image-size 128\n",
     "--frames all": "--frames all --max-flips 1 --max-auroc-drop 1 --min-rank -1 --min-heatmap-iou 0",
     "edge-calibrate bolt.edge --data bolts\n": "edge-calibrate bolt.edge --data bolts --max-flips 1 --max-auroc-drop 1 "
     "--min-rank -1 --min-heatmap-iou 0\n",

@@ -1,0 +1,96 @@
+"""Takes the manual's pictures of the station page: a real station, the demo's model, a real browser.
+
+`make screenshots` runs this after `make demo`. The camera plays a clip of good bolts, a bad one, and a covered lens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge.files import write_atomic
+from tests.edge.page.browser import chromium, screenshot, size
+from tests.edge.page.conftest import free_port
+from train.boltset import write_clip
+
+ROOT = Path(__file__).parents[1]
+SIZES = {"desktop": (1280, 1010), "phone": (390, 1180)}
+FPS, HOLD, SIDE, BOLTS = 15.0, 120, 512, 6  # each bolt is seen for eight seconds; the fourth is bad
+
+
+def main() -> None:
+    """Write page-SIZE-VERDICT.png for both sizes and OK, ALARM and FAULT."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--bundle", type=Path, default=Path("demo/bolt.edge"))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_clip(folder / "bolts.mp4", SIDE, 4, BOLTS, HOLD, FPS)
+        cover(folder / "bolts.mp4", folder / "camera.mp4")
+        (folder / "station.toml").write_text('name = "line-4"\n')
+        take(options.bundle, folder, options.out)
+
+
+def cover(clip: Path, covered: Path) -> None:
+    """The clip, and then some seconds of a covered lens."""
+    reader = cv2.VideoCapture(str(clip))
+    writer = cv2.VideoWriter(str(covered), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIDE, SIDE))
+    random = np.random.default_rng(0)
+    while (read := reader.read())[0]:
+        writer.write(read[1])
+    for _ in range(HOLD):
+        writer.write(np.asarray(np.abs(random.normal(1, 1, (SIDE, SIDE, 3))), np.uint8))
+    writer.release()
+
+
+def take(bundle: Path, folder: Path, out: Path) -> None:
+    """Run the station and wait for each verdict in turn: it is OK after the bad bolt, so that the trend shows one."""
+    port = free_port()
+    command = [Path(sys.executable).parent / "edge-run", "--bundle", bundle, "--camera", folder / "camera.mp4"]
+    command += ["--realtime", "--loop", "--config", folder / "station.toml", "--events", folder / "events"]
+    station = subprocess.Popen([*map(str, command), "--page", f"127.0.0.1:{port}"], stdout=subprocess.DEVNULL)
+    try:
+        with chromium(folder / "profile") as browser:
+            for verdict in ("OK", "ALARM", "OK", "FAULT"):
+                open_page(browser, f"http://127.0.0.1:{port}", verdict)
+                for name, (width, height) in SIZES.items():
+                    size(browser, width, height)
+                    time.sleep(0.6)  # the page lays itself out anew
+                    write_atomic(out / f"page-{name}-{verdict.lower()}.png", small(screenshot(browser)))
+    finally:
+        station.terminate()
+        station.wait()
+
+
+def open_page(browser: Any, url: str, verdict: str, timeout_s: float = 180.0) -> None:
+    """Wait until the page is there and says this verdict with a picture."""
+    end_s = time.monotonic() + timeout_s
+    wanted = f"return document.getElementById('word')?.textContent === '{verdict}'"
+    while not (browser.current_url.startswith(url) and browser.execute_script(wanted)):
+        if time.monotonic() > end_s:
+            raise SystemExit(f"the page did not say {verdict} within {timeout_s:.0f} s")
+        if not browser.current_url.startswith(url) or "word" not in browser.page_source:
+            browser.execute_cdp_cmd("Page.navigate", {"url": url})
+        time.sleep(0.5)
+    time.sleep(1.0)  # the picture of this verdict follows its word
+
+
+def small(png: bytes) -> bytes:
+    """The same picture, compressed as far as PNG goes."""
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    done, packed = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    assert done
+    return packed.tobytes()
+
+
+if __name__ == "__main__":
+    main()
