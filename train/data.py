@@ -23,6 +23,7 @@ from train.method import UNKNOWN
 
 CACHE_BYTES = 2 * 1024**3
 LEAST_CONTRAST = 1.0  # grey levels, standard deviation over a picture; a lens cap has less
+MASK_LEVEL = 63  # of 255, after shrinking: a pixel that is a quarter defect counts as defect
 MASK_FOLDERS = ("masks", "ground_truth")
 
 
@@ -79,6 +80,28 @@ class Frames:
         return f"{counted}{f' and {more} more sizes' if more > 0 else ''} -> {target} {self.spec.colour}"
 
 
+class Part:
+    """Some of the images of `whole`, in the order of `indices`. See FrameSource."""
+
+    def __init__(self, whole: Frames, indices: Sequence[int]) -> None:
+        self._whole, self._indices = whole, tuple(indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def take(self, indices: Sequence[int]) -> Tensor:
+        """See Frames."""
+        return self._whole.take([self._indices[i] for i in indices])
+
+
+def read_parts(parts: Sequence[Sequence[Path]], spec: Preprocessing, threads: int = 2) -> tuple[list[Part], str]:
+    """The images of each part, and one line on the sizes of all; read, and checked, as one. Raises as Frames does."""
+    whole = Frames([path for part in parts for path in part], spec, threads)
+    ends = [sum(len(part) for part in parts[: n + 1]) for n in range(len(parts))]
+    made = [Part(whole, range(end - len(part), end)) for part, end in zip(parts, ends, strict=True)]
+    return made, whole.size_note()
+
+
 class FrameSource(Protocol):
     """Preprocessed images by index."""
 
@@ -128,7 +151,7 @@ def load_known(root: Path, spec: Preprocessing, threads: int = 2) -> Known:
     """
     paths = list_known(root)
     frames = Frames(paths, spec, threads)
-    masks = [_mask(path, _mask_path(root, path), spec) for path in paths]
+    masks = [_known_mask(path, _mask_path(root, path), spec) for path in paths]
     return Known(root, tuple(paths), frames.take(range(len(paths))), torch.from_numpy(np.stack(masks)))
 
 
@@ -194,15 +217,20 @@ def _mask_path(root: Path, image: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _mask(image: Path, mask: Path | None, spec: Preprocessing) -> NDArray[np.uint8]:
+def _known_mask(image: Path, mask: Path | None, spec: Preprocessing) -> NDArray[np.uint8]:
     if mask is None:
         return np.full((spec.height, spec.width), UNKNOWN, np.uint8)
+    return read_mask(image, mask, spec).astype(np.uint8)
+
+
+def read_mask(image: Path, mask: Path, spec: Preprocessing) -> NDArray[np.bool_]:
+    """The mask as the model would see it, bool [H, W]. Raises InputError if its size is not that of its image."""
     picture, marked = read_image(image), read_image(mask)
     if picture.shape[:2] != marked.shape[:2]:
         sizes = f"mask {marked.shape[1]}x{marked.shape[0]}, image {picture.shape[1]}x{picture.shape[0]}"
         raise InputError(f"mask {mask} does not fit its image", sizes, "make masks of the image's size")
     small = preprocess(marked, spec.model_copy(update={"colour": "grey"}))[:, :, 0]
-    return (small > 63).astype(np.uint8)
+    return np.asarray(small > MASK_LEVEL, np.bool_)
 
 
 def _digest(path: Path) -> bytes:

@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 
 from edge.dataset import Dataset, list_dataset
 from edge.errors import InputError
-from edge.images import read_image
 from edge.manifest import Threshold
-from edge.preprocess import Preprocessing, preprocess
-from train.data import Frames
+from edge.preprocess import Preprocessing
+from train.data import Frames, read_mask
 from train.infer import Array, Scored
 from train.metrics import aupro, auroc, balanced_accuracy, intersection_over_union, pixel_auroc
 from train.subject import Normals, RunSubject, Subject
-
-MASK_LEVEL = 63  # of 255, after shrinking: a pixel that is a quarter defect counts as defect
 
 
 @dataclass(frozen=True)
@@ -116,9 +113,16 @@ def load_test(dataset: Dataset, subject: Subject) -> tuple[TestSet, list[str]]:
     spec = subject.preprocessing
     frames = Frames(paths, spec).take(range(len(paths))).numpy()
     masks = [np.zeros((spec.height, spec.width), bool) for _ in dataset.test_normal]
-    found = [_mask(dataset.masks.get(p), spec) for p in anomalous]
+    found = [_mask(p, dataset.masks.get(p), spec) for p in anomalous]
     if any(mask is None for mask in found):
-        notes.append(f"{sum(m is None for m in found)} anomalous images have no mask; pixel figures leave them out")
+        notes.append(
+            f"{sum(m is None for m in found)} of {len(found)} bad images have no mask; pixel figures ignore them"
+        )
+    notes += [
+        _scarce(count, kind)
+        for count, kind in ((len(dataset.test_normal), "good"), (len(anomalous), "bad"))
+        if count < 2
+    ]
     kinds = tuple("good" for _ in dataset.test_normal) + tuple(p.parent.name for p in anomalous)
     return TestSet(paths, kinds, frames, (*masks, *found)), notes
 
@@ -160,12 +164,18 @@ def _known_names(subject: Subject) -> set[Path]:
     return {(root / name).resolve() for name in subject.run.record.known}
 
 
-def _mask(path: Path | None, spec: Preprocessing) -> NDArray[np.bool_] | None:
+def _mask(image: Path, mask: Path | None, spec: Preprocessing) -> NDArray[np.bool_] | None:
     """The mask as the model would see it; None if there is none or it is blank (it then says nothing)."""
-    if path is None:
+    if mask is None:
         return None
-    small = preprocess(read_image(path), spec.model_copy(update={"colour": "grey"}))[:, :, 0] > MASK_LEVEL
+    small = read_mask(image, mask, spec)
     return small if small.any() else None
+
+
+def _scarce(count: int, kind: str) -> str:
+    if count == 0:
+        return f"no {kind} test images, hence no AUROC and no balanced accuracy"
+    return f"only one {kind} test image: AUROC and accuracy rest on it alone"
 
 
 def _target(normals: Normals | None, test: TestSet) -> float:

@@ -14,12 +14,14 @@ from torch.optim import Optimizer
 
 from edge.errors import MissingError, UsageError
 
+PRECISIONS = ("auto", "fp32", "bf16")
 
-def open_fabric(device: str) -> Fabric:
+
+def open_fabric(device: str, precision: str = "auto") -> Fabric:
     """Fabric for `device`: auto, cpu, cuda or cuda:N; under torchrun, one process per worker that it started.
 
-    bf16 mixed precision on a GPU that has it. Raises MissingError if a named GPU is not there, UsageError for another
-    name.
+    `precision`: fp32; bf16 for mixed precision, weights and optimisers in fp32; auto for bf16 on a GPU that has it and
+    fp32 elsewhere. Raises MissingError if a named GPU, or its bf16, is not there, UsageError for another name.
     """
     kind, _, number = (
         ("cuda" if torch.cuda.is_available() else "cpu", "", "") if device == "auto" else device.partition(":")
@@ -30,7 +32,7 @@ def open_fabric(device: str) -> Fabric:
         raise MissingError(f"no device {device}", f"torch sees {torch.cuda.device_count()} GPUs", "use --device cpu")
     workers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // workers
-    half = kind == "cuda" and torch.cuda.is_bf16_supported()
+    half = _wants_half(precision, kind)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*srun.*")  # a hint about a cluster's launcher, not about us
         fabric = Fabric(
@@ -42,6 +44,15 @@ def open_fabric(device: str) -> Fabric:
         )
     fabric.launch()
     return fabric
+
+
+def _wants_half(precision: str, kind: str) -> bool:
+    if precision not in PRECISIONS:
+        raise UsageError(f"no precision {precision}", f"it must be one of {', '.join(PRECISIONS)}", "correct it")
+    can = kind == "cuda" and torch.cuda.is_bf16_supported()
+    if precision == "bf16" and kind == "cuda" and not can:
+        raise MissingError("no bf16 on this GPU", "it has no bfloat16 arithmetic", "use --precision fp32")
+    return can if precision == "auto" else precision == "bf16"
 
 
 def close_fabric() -> None:

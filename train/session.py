@@ -21,7 +21,7 @@ from edge.version import VERSION
 from train import auto
 from train.checkpoint import FORMAT, RunRecord, load_networks, read_record, save_run, save_tensors
 from train.curves import write_curves
-from train.data import Frames, Known, colour_of, list_known, load_known, refuse_overlap
+from train.data import FrameSource, Known, colour_of, list_known, load_known, read_parts, refuse_overlap
 from train.infer import score_frames
 from train.loop import Listener, Loop, Outcome, Plan
 from train.method import Method, MethodConfig, Option
@@ -55,8 +55,8 @@ class Session:
     out: Path
     record: RunRecord
     method: Method
-    frames: Frames
-    validation: Frames
+    frames: FrameSource
+    validation: FrameSource
     known: Known | None
     notes: list[str]
     resumed: bool = False
@@ -133,7 +133,7 @@ def start(request: Request) -> Session:
     torch.manual_seed(request.plan.seed)
     method = build(name, config)
     _load_pretrained(name, method, request.pretrained)
-    frames, validation = Frames(training, spec, request.threads), Frames(held_out, spec, request.threads)
+    (frames, validation), sizes = read_parts((training, held_out), spec, request.threads)
     known = load_known(request.known, spec, request.threads) if request.known else None
     record = RunRecord(
         tool_version=VERSION,
@@ -153,7 +153,8 @@ def start(request: Request) -> Session:
         minutes=request.plan.minutes,
         augment=request.plan.augment,
     )
-    return Session(request.out, record, method, frames, validation, known, notes + _notes(frames, validation, known))
+    notes += _notes(record, sizes, known)
+    return Session(request.out, record, method, frames, validation, known, notes)
 
 
 def resume(out: Path, epochs: int | None, minutes: float | None, threads: int = 2) -> Session:
@@ -169,14 +170,13 @@ def resume(out: Path, epochs: int | None, minutes: float | None, threads: int = 
     if epochs is not None or minutes is not None:
         record = record.model_copy(update={"epochs": epochs, "minutes": minutes, "finished": False, "threshold": None})
     root = Path(record.data_root)
-    training = [root / name for name in record.training]
+    training, held_out = ([root / name for name in names] for names in (record.training, record.validation))
     _check_unchanged(root, training, record)
     method = build(record.method, record.method_config())
     spec = record.preprocessing
-    frames = Frames(training, spec, threads)
-    validation = Frames([root / name for name in record.validation], spec, threads)
+    (frames, validation), sizes = read_parts((training, held_out), spec, threads)
     known = load_known(Path(record.known_root), spec, threads) if record.known_root else None
-    return Session(out, record, method, frames, validation, known, _notes(frames, validation, known), resumed=True)
+    return Session(out, record, method, frames, validation, known, _notes(record, sizes, known), resumed=True)
 
 
 def _check_unchanged(root: Path, training: list[Path], record: RunRecord) -> None:
@@ -234,8 +234,8 @@ def _load_pretrained(name: str, method: Method, file: Path | None) -> None:
         ) from error
 
 
-def _notes(frames: Frames, validation: Frames, known: Known | None) -> list[str]:
-    notes = [f"images: {len(frames)} to train, {len(validation)} held out; {frames.size_note()}"]
+def _notes(record: RunRecord, sizes: str, known: Known | None) -> list[str]:
+    notes = [f"images: {len(record.training)} to train, {len(record.validation)} held out; {sizes}"]
     if known is not None:
         notes.append(f"known anomalies: {len(known.paths)}, {known.marked} with a mask")
         if len(known.paths) == 1:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge.cli.base import run
+from edge.errors import InputError
 from edge.images import read_image, write_png
 from tests.train.helpers import random_frames
 from train.checkpoint import load_run
@@ -86,7 +87,7 @@ def test_images_known_in_training_are_left_out_of_the_test(small_data: Path, tmp
     )
     found = evaluate(RunSubject(load_run(tmp_path / "run")), data)
     assert found.figures["n_anomalous"] == 0 and found.figures["image_auroc"] is None
-    assert found.notes == ("4 test images left out: they were known in training",)
+    assert found.notes[0] == "4 test images left out: they were known in training"
 
 
 def test_command_writes_json_and_report(
@@ -99,6 +100,30 @@ def test_command_writes_json_and_report(
     page = html.read_text()
     assert page.count("data:image/png;base64,") >= 2 + 3 * 8
     assert "reconstruction" in page and "held-out good frames" in page and 'src="http' not in page
+
+
+def test_a_mask_of_another_size_is_refused(folder: Path, small_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    write_png(data / "ground_truth" / "inverted" / "2_mask.png", np.zeros((32, 40), np.uint8))
+    with pytest.raises(InputError, match=r"2_mask\.png does not fit its image: mask 40x32, image 32x32"):
+        evaluate(RunSubject(load_run(folder)), data)
+
+
+@pytest.mark.parametrize(("left", "words"), [(1, "only one good test image"), (0, "no good test images")])
+def test_a_class_of_one_image_or_none_is_said(
+    folder: Path, small_data: Path, tmp_path: Path, left: int, words: str
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    good = sorted((data / "test" / "good").iterdir())
+    for path in good[left:]:
+        path.unlink()
+    if not left:
+        (data / "test" / "good").rmdir()
+    found = evaluate(RunSubject(load_run(folder)), data)
+    assert any(words in note for note in found.notes)
+    assert (found.figures["image_auroc"] is None) == (left == 0)
 
 
 def test_without_anomalies_only_false_alarms_are_told(folder: Path, small_data: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -180,6 +181,10 @@ def test_bad_data_leaves_nothing_behind(tmp_path: Path) -> None:
     (data / "3.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"3\.png"):
         start(request(data, out))
+    for n in (3, 5):  # one to train, one held out: told together
+        write_png(data / f"{n}.png", np.full((32, 32), 90, np.uint8))
+    with pytest.raises(InputError, match="2 of 6 images have no contrast"):
+        start(request(data, out))
     for path in sorted(data.iterdir())[1:]:
         path.unlink()
     with pytest.raises(InputError, match="too few normal images"):
@@ -224,6 +229,7 @@ def test_phases_share_the_epochs() -> None:
         (["--region", "1,2"], "bad --region"),
         (["--set", "speed"], "NAME=VALUE"),
         (["--device", "tpu"], "no device"),
+        (["--precision", "half"], "no precision"),
         (["--pretrained", "none.pt", "--model", "sagan"], "takes no pretrained"),
         (["--model", "best"], "no method best"),
     ],
@@ -235,6 +241,21 @@ def test_usage_errors_are_one_line(
     error = capfd.readouterr().err.strip()
     assert words in error and "\n" not in error
     assert not (tmp_path / "r").exists()
+
+
+def test_mixed_precision_by_option_on_the_cpu(
+    small_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The path that a GPU takes by itself; the threshold is fitted on fp32 scores either way."""
+    options = ["--model", "sagan", "--image-size", "32", "--width", "4", "--batch-size", "4", "--epochs", "2"]
+    common = ["--data", str(small_data), *options, "--device", "cpu", "--threads", "1"]
+    for precision in ("fp32", "bf16"):
+        assert run(command, ["--out", str(tmp_path / precision), *common, "--precision", precision]) == 0
+    full, half = ({(p.epoch, p.name): p.value for p in read_curves(tmp_path / n)} for n in ("fp32", "bf16"))
+    assert full != half
+    assert all(half[key] == pytest.approx(value, rel=0.1) for key, value in full.items() if key[0] == 1)
+    assert all(v.dtype == torch.float32 for v in weights(tmp_path / "bf16").values() if v.is_floating_point())
+    assert load_run(tmp_path / "bf16").record.threshold is not None
 
 
 @pytest.mark.slow

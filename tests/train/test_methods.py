@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge.errors import UsageError
-from tests.train.helpers import random_frames, tiny, trained
+from tests.train.helpers import batch_of, minimiser, random_frames, tiny, trained
 from train.method import Method, MethodConfig
 from train.methods import METHODS, build
 
@@ -71,6 +71,34 @@ def test_scorer_is_a_snapshot_in_eval_mode(method: Method) -> None:
 def test_validation_is_a_finite_figure(method: Method) -> None:
     with torch.no_grad():
         assert all(0 <= method.validate(phase.name, random_frames(4)) < 1e6 for phase in method.phases)
+
+
+def first_losses(name: str, half: bool) -> tuple[Method, dict[str, float], set[torch.dtype]]:
+    """A step and a validation of each phase under autocast, as the loop does them, and what convolutions put out."""
+    method, seen = tiny(name, **({"bfloat16": False} if name == "attention" else {})), set()  # its own, on CPUs
+    for module in method.networks.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            module.register_forward_hook(lambda module, inputs, out: seen.add(out.dtype))
+    minimise, losses = minimiser(method), {}
+    for phase in method.phases:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            method.networks.train()
+            losses |= method.step(phase.name, batch_of(method), minimise)
+            method.networks.eval()
+            with torch.no_grad():
+                losses[f"{phase.name} validation"] = method.validate(phase.name, random_frames(4))
+    return method, losses, seen
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_mixed_precision_gives_the_same_losses_and_leaves_weights_in_fp32(name: str) -> None:
+    """What a GPU does, on the CPU: the same autocast, the same steps."""
+    _, full, seen = first_losses(name, half=False)
+    assert seen == {torch.float32}
+    method, half, seen = first_losses(name, half=True)
+    assert torch.bfloat16 in seen
+    assert all(half[key] == pytest.approx(value, rel=0.05, abs=2e-3) for key, value in full.items())
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in method.networks.parameters())
 
 
 def test_options_are_checked() -> None:

@@ -49,6 +49,9 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Over all processes; default: the model's.", min=2)] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same run.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32 or bf16 (mixed). auto: bf16 on a GPU that has it.")
+    ] = "auto",
     known_anomalies: Annotated[Path | None, typer.Option(help="Folder of known anomalies, masks in masks/.")] = None,
     pretrained: Annotated[Path | None, typer.Option(help="ImageNet ResNet-18 state dict.")] = None,
     augment: Annotated[str, typer.Option(help="Any of hflip,vflip,brightness.")] = "",
@@ -65,7 +68,7 @@ def command(
     count = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(count)
     started = time.monotonic()
-    fabric = open_fabric(device)
+    fabric = open_fabric(device, precision)
     try:
         if resume:
             ready = session.resume(out, epochs, minutes, count)

@@ -7,6 +7,7 @@ adds the distance of its features from those of normal images, which finds defec
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar, cast
 
 import torch
@@ -153,7 +154,7 @@ class Attention:
     def _train(self, batch: Batch, minimise: Minimise) -> dict[str, float]:
         device = batch.frames.device
         images, truth = tensors_of(examples_of(batch), device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self._uses_bfloat16(device)):
+        with self._half(device):
             seen = self.network(images)
         parts = losses(seen, truth)
         weights = {"map": 1.0, **{name: self.config.number(name) for name in ("coarse", "image", "kinds", "redraw")}}
@@ -171,12 +172,15 @@ class Attention:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
 
-    def _uses_bfloat16(self, device: torch.device) -> bool:
-        return device.type == "cpu" and self.config.flag("bfloat16") and torch.cpu._is_avx512_bf16_supported()
+    def _half(self, device: torch.device) -> AbstractContextManager[object]:
+        """bfloat16 on a processor that has it; elsewhere what the loop has chosen stands, mixed or not."""
+        if device.type == "cpu" and self.config.flag("bfloat16") and torch.cpu._is_avx512_bf16_supported():
+            return torch.autocast("cpu", torch.bfloat16)
+        return nullcontext()
 
     def validate(self, phase: str, frames: Tensor) -> float:
         """Mean over images of the averaged network's mean attention, 0..1: what it marks on normal images."""
-        with torch.autocast(frames.device.type, torch.bfloat16, enabled=self._uses_bfloat16(frames.device)):
+        with self._half(frames.device):
             seen: Seen = self.average(normalised(images_from_frames(frames)))
         return float(torch.sigmoid(seen.logits.float()).mean())
 
