@@ -178,7 +178,7 @@ def _make(bench: Bench, name: str, kind: VariantKind) -> Made:
             raise _nothing_left(name, gate)
         model, outputs, gate = _tried(bench, builder, name, excluded)
     times = _times(bench, builder, name, excluded) if kind.dialect == "cpu" else {}
-    threshold = bench.court.threshold(outputs)
+    threshold = bench.court.carried_threshold(bench.reference, outputs)
     plan = builder.plan(excluded)
     return Made(name, kind, plan, model, builder.ranges, outputs, threshold, gate, excluded, costs, times)
 
@@ -195,7 +195,7 @@ def _with_brain(bench: Bench, whole: Made, say: Say) -> Made | None:
     if not gate.passed:
         say(f"{name} left out: {'; '.join(failures(gate))}")
         return None
-    threshold = bench.court.threshold(outputs)
+    threshold = bench.court.carried_threshold(bench.reference, outputs)
     return replace(
         whole, name=name, kind=KINDS[name], outputs=outputs, threshold=threshold, gate=gate, costs=(), times_ms={}
     )

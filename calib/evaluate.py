@@ -14,7 +14,7 @@ from edge.engine.onnxruntime import OnnxGraph
 from edge.gate import Decided, GateLimits, judge
 from edge.golden import Outputs, run_frames
 from edge.manifest import GateResult, Threshold
-from edge.threshold import fit_threshold
+from edge.threshold import fit_threshold, frames_per_independent, rate_interval
 
 Frame = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -35,12 +35,34 @@ class Court:
         """Threshold fitted on the held-out normal frames for the stated rate."""
         return fit_threshold(outputs.score[: self.held_out], self.rate, in_order=True)
 
+    def carried_threshold(self, reference: Outputs, outputs: Outputs) -> Threshold:
+        """fp32's threshold on the scale of `outputs`."""
+        normal = slice(self.held_out)
+        return carried_over(self.threshold(reference), reference.score[normal], outputs.score[normal])
+
     def verdict(self, reference: Outputs, outputs: Outputs) -> GateResult:
         """The gate's result, each graph judged by its own threshold."""
-        return judge(self._decided(reference), self._decided(outputs), self.limits, self.labels)
+        before = Decided(reference.score, reference.heatmap, self.threshold(reference).value)
+        after = Decided(outputs.score, outputs.heatmap, self.carried_threshold(reference, outputs).value)
+        return judge(before, after, self.limits, self.labels)
 
-    def _decided(self, outputs: Outputs) -> Decided:
-        return Decided(outputs.score, outputs.heatmap, self.threshold(outputs).value)
+
+def carried_over(threshold: Threshold, before: Floats, after: Floats) -> Threshold:
+    """`threshold` of the scores `before` [n] on the scale of `after` [n], the same frames' scores: by the best line.
+
+    A tail fitted anew would hang on a handful of the highest scores and move by more than rounding moved any of them;
+    the line rests on all n. The interval of the rate is that of the new scores.
+    """
+    old, new = before.astype(np.float64), after.astype(np.float64)
+    spread = old - old.mean()
+    power = float((spread**2).sum())
+    slope = float((spread * new).sum()) / power if power > 0.0 else 1.0
+    value = float(new.mean()) + slope * (threshold.value - float(old.mean()))
+    together = frames_per_independent(new)
+    interval = rate_interval(np.count_nonzero(new > value) / together, len(new) / together, threshold.confidence)
+    return threshold.model_copy(
+        update={"value": value, "rate_interval": interval, "fit": f"{threshold.fit}, carried over"}
+    )
 
 
 def run_graph(

@@ -1,8 +1,8 @@
-"""Runs the frames once through the fp32 graph with its inner tensors exposed, and keeps their statistics."""
+"""Runs frames through the fp32 graph with its inner tensors exposed, each also with a defect; keeps the statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from calib.defects import with_defect
 from calib.graph import Graph
 from calib.plan import Plan, output_point, shared_groups
 from calib.statistics import Method, Range, TensorStatistics, range_of
@@ -63,21 +64,29 @@ def collect(
     frames: Collection[NDArray[np.uint8]],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Collected:
-    """Statistics of `tensors` over `frames` (uint8 [H, W, C] each), one frame in memory at a time.
+    """Statistics of `tensors` over `frames` (uint8 [H, W, C] each) and a defective copy of each, one at a time.
 
     Raises CheckFailed if a tensor takes a value that is not finite.
     """
     session = _session_exposing(model, tensors)
     statistics = {t: TensorStatistics() for t in tensors}
     earlier, earlier_frames = statistics, max(1, 3 * len(frames) // 4)
-    for done, frame in enumerate(frames, 1):
-        values = session.run(list(tensors), {"frame": frame[None]})
-        for tensor, value in zip(tensors, values, strict=True):
-            _add(statistics[tensor], value, tensor)
+    for done, pair in enumerate(_with_defects(frames), 1):
+        for frame in pair:
+            values = session.run(list(tensors), {"frame": frame[None]})
+            for tensor, value in zip(tensors, values, strict=True):
+                _add(statistics[tensor], value, tensor)
         if done == earlier_frames:
             earlier = {t: s.copy() for t, s in statistics.items()}
         progress(done, len(frames))
     return Collected(statistics, len(frames), earlier, earlier_frames)
+
+
+def _with_defects(frames: Collection[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    last: NDArray[np.uint8] | None = None
+    for number, frame in enumerate(frames):
+        yield frame, with_defect(frame, frame if last is None else last, number)
+        last = frame
 
 
 def _session_exposing(model: onnx.ModelProto, tensors: Collection[str]) -> Any:

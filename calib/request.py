@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from calib.defects import DEFECTS
 from calib.frames import CalibrationFrames
 from calib.plan import QdqDialect
 from calib.statistics import METHODS, Method
@@ -78,6 +79,7 @@ def identify(bundle: Bundle, request: Request, frames: CalibrationFrames) -> Ide
         "frames": data.sha256,
         "judges": judges.sha256,
         "method": request.method,
+        "defects": DEFECTS,
         "exclude": sorted(request.exclude),
         "tool": VERSION,
     }

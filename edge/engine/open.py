@@ -38,8 +38,9 @@ def open_engine(
     """Open a scoring engine for `bundle`.
 
     `precision`: fp32, fp16, bf16, int8, int8-bf16, a variant's own key (such as int8-nodw-tensorrt), or auto.
-    `backend`: a key of BACKENDS, or auto. `threads` 0 means one per usable CPU. Where auto leaves a choice, the candidates that passed
-    their gate are timed on this machine (edge.engine.choose); `report` gets the timings and the reason in one line.
+    `backend`: a key of BACKENDS, or auto. `threads` 0 means one per usable CPU. Where auto leaves a choice, the
+    candidates that passed their gate are timed on this machine (edge.engine.choose); `report` gets the timings and the
+    reason in one line.
 
     Raises InputError for a precision that the bundle does not hold, CheckFailed for one that failed its gate, and
     MissingError for a back end that is not installed.
