@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +31,7 @@ def contents(images: np.ndarray) -> set[bytes]:
 
 def test_every_table_names_methods_and_rows_that_exist(papers: ModuleType) -> None:
     for table in papers.TABLES[:-1]:
-        for job in papers._jobs(table):
+        for job in papers.jobs_of(table):
             assert job.method in METHODS
             assert all(set(column) == set(job.rows) for column in job.paper.values())
 
@@ -63,3 +64,18 @@ def test_markdown_puts_paper_ours_and_controls_side_by_side(papers: ModuleType) 
     record = {"row": "0", "column": "CAM only", "paper": 0.74, "ours": 0.7, "brightness": 0.5, "contrast": 0.4}
     text = papers.markdown([{**record, "seed": 0}, {**record, "seed": 1, "ours": 0.8}])
     assert "| 0 | CAM only | 0.74 | 0.750 ± 0.050 | 0.500 | 0.400 |" in text
+
+
+def test_the_mean_counts_each_row_once_and_compares_the_same_rows(papers: ModuleType) -> None:
+    record = {"column": "vae", "seed": 0, "brightness": 0.5, "contrast": 0.4}
+    records = [{**record, "row": "0", "paper": 0.9, "ours": 0.8}, {**record, "row": "1", "paper": 0.7, "ours": 0.9}]
+    assert papers.markdown(records).splitlines()[-1] == "| **mean** | vae | 0.800 | **0.850** | 0.500 | 0.400 |"
+    assert "**mean**" not in papers.markdown(records[:1])
+
+
+def test_what_is_done_is_written_at_once(papers: ModuleType, tmp_path: Path) -> None:
+    report = papers.Report(tmp_path, "one-class-mnist", "quick")
+    record = {"row": "3", "column": "vae", "seed": 0, "paper": None, "ours": 0.8, "brightness": 0.5, "contrast": 0.4}
+    report.add([record])
+    assert "| 3 | vae | – | 0.800 |" in (tmp_path / "one-class-mnist.md").read_text()
+    assert json.loads((tmp_path / "one-class-mnist.json").read_text())["records"] == [record]

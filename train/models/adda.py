@@ -1,6 +1,6 @@
 """ADDA, adversarial discriminative attention (Kimura et al., WACV 2020), its semi-supervised form, and AnoVAEGAN.
 
-A VAE whose decoder also plays against a discriminator D, which sees reconstructions and samples of the prior as fakes.
+A VAE that also plays against a discriminator D, which sees reconstructions and samples of the prior as fakes.
 Score (eq. 5, high = anomalous): ||c*(x-x_hat)||^2 / ||c||^2 - beta D(x), c = CAM_D(x) + CAM_D(x_hat).
 Semi-supervised (eq. 6): a second discriminator D_ano, normal against known anomalies; c is the sum of four maps and
 D_ano(x) is added to D(x). With c = 1 and beta = 0 it is AnoVAEGAN, on the same weights.
@@ -146,13 +146,13 @@ class Adda:
         return {name: RMSprop(net.parameters(), rate, alpha=0.9) for name, net in self.networks.items()}
 
     def step(self, phase: str, batch: Batch, minimise: Minimise) -> dict[str, float]:
-        """L_image + L_prior + the decoder's part of L_GAN; then each discriminator's."""
+        """L_image + L_prior + the VAE's part of L_GAN; then each discriminator's."""
         x = images_from_frames(batch.frames)
         judge = self.judges["discriminator"]
         z, kl = self.vae.sample(x, batch.noise)
-        fakes = torch.cat([self.vae.decode(z.detach()), self.vae.decode(batch.noise.normal(len(x), self.vae.latent))])
+        fakes = self.vae.decode(torch.cat([z, batch.noise.normal(len(x), self.vae.latent)]))
         losses = {
-            "image": image_loss(x, self.vae.decode(z)),
+            "image": image_loss(x, fakes[: len(x)]),
             "prior": kl.mean(),
             "adv": F.softplus(-judge(fakes)).mean(),
         }

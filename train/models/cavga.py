@@ -12,6 +12,7 @@ same at every size, and the discriminator does not drown the reconstruction, as 
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -93,10 +94,12 @@ class Cavga:
         "encoder": "dcgan",  # or "resnet"
         "weak": False,
         "separable": False,  # the light form
-        "latent": 128,
-        "rows": 0,  # of the latent map, with the dcgan encoder; 0: 8, or an eighth of a small picture's
+        "latent": 0,  # channels of the latent map; 0: 128, or fewer for a small picture
+        "rows": 0,  # of the latent map, with the dcgan encoder; 0: 8, or a sixteenth of a small picture's
         "top": 0.0,  # share of the error map that the score is taken from; 0: its mean, as in the paper
         "learning_rate": 1e-3,  # 1e-4 is for pretrained networks and very many epochs
+        "discriminator_rate": 2e-4,  # DCGAN's own; at the others' rate it wins at once and drowns the reconstruction
+        "decay": False,  # the learning rate falls to a fiftieth along half a cosine: for short training
         "reconstruction": 1.0,
         "kl": 1.0,
         "adv": 1.0,
@@ -111,6 +114,7 @@ class Cavga:
         self.net = CavgaNet(config)
         self.discriminator = Discriminator(config.channels, config.base_width, (config.height, config.width))
         self.networks = nn.ModuleDict({"net": self.net, "discriminator": self.discriminator})
+        self._optimisers: dict[str, Optimizer] = {}
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -119,8 +123,11 @@ class Cavga:
 
     def optimisers(self) -> dict[str, Optimizer]:
         """Adam for each network."""
-        rate = self.config.number("learning_rate")
-        return {name: adam(network, rate) for name, network in self.networks.items()}
+        self._optimisers = {name: adam(network, self._rate(name)) for name, network in self.networks.items()}
+        return self._optimisers
+
+    def _rate(self, name: str) -> float:
+        return self.config.number("discriminator_rate" if name == "discriminator" else "learning_rate")
 
     def load_pretrained(self, state: dict[str, Tensor]) -> None:
         """Take the encoder's weights from torchvision's ResNet-18. Raises InputError if they do not fit."""
@@ -128,6 +135,7 @@ class Cavga:
 
     def step(self, phase: str, batch: Batch, minimise: Minimise) -> dict[str, float]:
         """One step of encoder, decoder and classifier, then one of the discriminator on the same reconstructions."""
+        self._schedule(batch.progress)
         x = images_from_frames(batch.frames, 0.0)
         code = self.net.encode(torch.cat([x, *self._known(batch)]))
         z = code.mean + torch.exp(0.5 * code.log_variance) * self._noise(code, batch)
@@ -141,6 +149,13 @@ class Cavga:
         losses["discriminator"] = F.softplus(-real).mean() + F.softplus(fake).mean()
         minimise("discriminator", losses["discriminator"])
         return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _schedule(self, progress: float) -> None:
+        if self.config.flag("decay"):
+            factor = 0.02 + 0.49 * (1 + math.cos(math.pi * min(progress, 1.0)))
+            for name, optimiser in self._optimisers.items():
+                for group in optimiser.param_groups:
+                    group["lr"] = factor * self._rate(name)
 
     def validate(self, phase: str, frames: Tensor) -> float:
         """Mean absolute reconstruction error, images in 0..1."""

@@ -3,8 +3,10 @@
 D: DCGAN's discriminator as encoder and its generator as decoder. R: ResNet-18 as encoder, and a residual generator in
 which a convolution with a skip sits between two upsamplings. Light: every convolution of both is depth-wise separable,
 but the first and the last, which have too few channels to gain by it. Images are in 0..1.
-The paper leaves the sizes open. Ours: a latent of 128 channels (1x1 convolutions) on a map of 8 rows or more, or an
-eighth of a small picture's, which is also the resolution of the attention map.
+The paper leaves the sizes open. Ours: a latent of 128 channels (1x1 convolutions) on a map of 8 rows or more, which is
+also the resolution of the attention map. A picture below 64 pixels gets a sixteenth of its rows, and as many channels
+as make the code a sixteenth of the picture's numbers: 128 channels on 4 rows are twice what 32x32 pixels hold, and
+redraw an odd picture as well as a normal one.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from train.models.resnet import ImageNetScale, ResNet18
 
 SLOPE = 0.2
 ROWS = 8  # of the latent map
+CHANNELS = 128  # of the latent map
+SMALL = 64  # pixels; below it the latent is
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class CavgaNet(nn.Module):
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()
-        latent, size = int(config.number("latent")), (config.height, config.width)
+        latent, size = channels_of(config), (config.height, config.width)
         name = str(config.options["encoder"])
         if name not in CODERS:
             raise UsageError(f"no encoder {name}", f"there are {', '.join(CODERS)}", "correct --set encoder")
@@ -140,9 +144,25 @@ class Signed(nn.Module):
         return 2 * x - 1
 
 
+def rows_of(config: MethodConfig) -> int:
+    """The least rows of the latent map, with the dcgan encoder."""
+    side = min(config.height, config.width)
+    return int(config.number("rows")) or (max(1, side // 16) if side < SMALL else ROWS)
+
+
+def channels_of(config: MethodConfig) -> int:
+    """The channels of the latent map."""
+    size = (config.height, config.width)
+    asked = int(config.number("latent"))
+    if asked or min(size) >= SMALL or config.options["encoder"] != "dcgan":
+        return asked or CHANNELS
+    cell = 2 ** _dcgan_levels(size, rows_of(config))  # pixels
+    return min(CHANNELS, max(1, cell**2 * config.channels // 16))
+
+
 def _dcgan(config: MethodConfig, latent: int) -> Coders:
     size, light = (config.height, config.width), config.flag("separable")
-    levels = _dcgan_levels(size, int(config.number("rows")) or min(ROWS, min(size) // 8))
+    levels = _dcgan_levels(size, rows_of(config))
     widths = [config.base_width * 2**level for level in range(levels)]
     encoder = _dcgan_encoder(config.channels, widths, light)
     decoder = _dcgan_decoder(latent, widths, config.channels, light)

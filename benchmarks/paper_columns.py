@@ -1,0 +1,79 @@
+"""From one trained method to the columns of a paper's table: several scores of the same networks, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import paper_data as data
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from train.data import ArrayFrames
+from train.infer import Scored, score_frames
+from train.method import Method, MethodConfig
+from train.methods import build
+from train.models.spade import Spader, SpaderScorer
+
+Scores = NDArray[np.float32]
+Parts = Callable[[Method, data.Images], dict[str, Scores]]
+
+
+def named(name: str) -> Parts:
+    """The method's score as column `name`."""
+    return lambda method, images: {name: scored(method, images).score}
+
+
+def adda_parts(method: Method, images: data.Images) -> dict[str, Scores]:
+    """ADDA's ablation from one set of networks: with c = 1 and beta = 0 it is AnoVAEGAN."""
+    beta = method.config.number("beta")
+    out = scored(method, images)
+    c = method.config
+    plain = build("vae-gan", MethodConfig(c.height, c.width, c.channels, c.base_width))
+    plain.networks.load_state_dict(method.networks.state_dict())
+    return {
+        "AnoVAEGAN": scored(plain, images).score,
+        "D only": (out.score - out.masked_error) / beta,
+        "CAM only": out.masked_error,
+        "CAM+D": out.score,
+    }
+
+
+def semi_parts(method: Method, images: data.Images) -> dict[str, Scores]:
+    """ADDA's semi-supervised columns."""
+    out = scored(method, images)
+    return {"CAM_ano only": out.masked_error, "CAM+D_G+D_ano": out.score}
+
+
+def spader_parts(method: Method, images: data.Images) -> dict[str, Scores]:
+    """SPADER's ablation from one pair of networks."""
+    spader = cast(Spader, method)
+    scorer = cast(SpaderScorer, method.scorer())
+    columns: dict[str, list[Tensor]] = {}
+    with torch.no_grad():
+        for chunk in np.array_split(images, max(1, len(images) // 32)):
+            for name, part in _spader_columns(spader, scorer, torch.from_numpy(chunk)).items():
+                columns.setdefault(name, []).append(part)
+    return {name: torch.cat(part).numpy() for name, part in columns.items()}
+
+
+def scored(method: Method, images: data.Images) -> Scored:
+    """The method's outputs on `images`, in eval mode."""
+    return score_frames(method.scorer(), ArrayFrames(images), batch_size=32)
+
+
+def _spader_columns(spader: Spader, scorer: SpaderScorer, frames: Tensor) -> dict[str, Tensor]:
+    x = frames.permute(0, 3, 1, 2).float() / 255
+    x_hat = scorer.vae(x)
+    f, error = scorer.attend(x, x_hat)[1], (x - x_hat).abs().sum((1, 2, 3))
+    score = scorer(frames)[0]
+    return {
+        "VAE": error,
+        "SPADE": score + f,
+        "CNN-Reg": -f,
+        "VAE+CNN-Reg": error - f,
+        "SPADER": score,
+        "SPADER, 5 passes": spader.sampled_scores(frames, 5, seed=0),
+    }
