@@ -42,6 +42,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder of normal images or MVTec layout; default: generated bolts")
     parser.add_argument("--out", type=Path, default=Path("demo"))
     parser.add_argument("--minutes", type=float, default=2.5, help="training time")
+    parser.add_argument("--epochs", type=int, help="instead of --minutes: the same training on every machine")
     parser.add_argument("--bolts", type=int, default=600, help="good bolts to draw, without --data")
     parser.add_argument("--calibrate", default="", help="more options of edge-calibrate")
     return parser.parse_args()
@@ -60,7 +61,8 @@ def _line(options: argparse.Namespace) -> None:
     started_s, out = time.monotonic(), options.out
     data, camera, parts = _pictures(options)
     bundle, report = out / ("part.edge" if options.data else "bolt.edge"), out / "report.html"
-    _run("edge-train", "--data", data, "--out", out / "run", "--minutes", options.minutes, "--image-size", 128)
+    length = ("--epochs", options.epochs) if options.epochs else ("--minutes", options.minutes)
+    _run("edge-train", "--data", data, "--out", out / "run", *length, "--image-size", 128)
     if (data / "test" / "good").is_dir():
         _run("edge-eval", out / "run", "--data", data, "--html", report)
     _run("edge-export", out / "run", "--out", bundle, "--data", data)

@@ -102,7 +102,7 @@ def test_the_one_line_is_the_only_one(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_the_demo_on_bolts(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    code, said = demo("--out", out, "--minutes", 0.02, "--bolts", 24, "--calibrate", ANY)
+    code, said = demo("--out", out, "--epochs", 2, "--bolts", 24, "--calibrate", ANY)
     assert code == 0, said
     assert "4 bad parts passed" in said and "16 good parts passed" in said and "hello from station" in said
     assert {"bolts", "bolt.edge", "report.html", "bolt.html", "events"} <= {p.name for p in out.iterdir()}
@@ -114,7 +114,7 @@ def test_the_demo_on_bolts(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_the_demo_on_a_plain_folder(tmp_path: Path) -> None:
     data, out = plain_folder(tmp_path / "my parts", 24), tmp_path / "demo"
-    code, said = demo("--data", data, "--out", out, "--minutes", 0.02, "--calibrate", ANY)
+    code, said = demo("--data", data, "--out", out, "--epochs", 2, "--calibrate", ANY)
     assert code == 0, said
     assert "3 bad parts passed" in said and "12 good parts passed" in said
     assert "FAULT camera" not in said, "sizes may differ"

@@ -49,7 +49,7 @@ DONE_ALREADY = {
     "'.[export,calib]'": f"'{ROOT}[export,calib]'",
     # The virtual environment is there. tests/test_demo.py sees the demo on generated bolts.
     "make demo": f"make -C {ROOT} -o {sys.prefix}/.installed VENV={sys.prefix} demo "
-    "DATA=$PWD/bolts OUT=$PWD/demo MINUTES=0.02",
+    "DATA=$PWD/bolts OUT=$PWD/demo DEMO='--epochs 2'",
     # This very test is a part of it.
     "make test": f"make -C {ROOT} -n test",
     # tests/export/flash/test_bootstrap.py fills one for the Jetson; the one in this folder is for this machine.
