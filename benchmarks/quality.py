@@ -1,14 +1,19 @@
 """How well a method finds defects: over sets and seeds, few normals, few known anomalies, and disturbed pictures.
 
-    python benchmarks/quality.py sets DATA [DATA ...] --minutes 15 --seeds 0 1 2 > table.md
-    python benchmarks/quality.py normals DATA --counts 20 50 100 --minutes 5
-    python benchmarks/quality.py known DATA --counts 0 1 5 10 --minutes 5
-    python benchmarks/quality.py robust RUN DATA
-    python benchmarks/quality.py parts RUN DATA
+    python -m benchmarks.quality sets DATA [DATA ...] --minutes 15 --seeds 0 1 2 > table.md
+    python -m benchmarks.quality normals DATA --counts 20 50 100 --minutes 5
+    python -m benchmarks.quality known DATA --counts 0 1 5 10 --minutes 5
+    python -m benchmarks.quality robust RUN DATA
+    python -m benchmarks.quality parts RUN DATA
+    python -m benchmarks.quality marks DATA --steps 600 --rate 0.05
+    python -m benchmarks.quality rates RUN [RUN ...]
 
 DATA are folders in MVTec layout. Each prints a markdown table; runs are kept under --runs. Minutes are wall-clock
-minutes on the threads given. `robust` and `parts` take a trained run: the first disturbs the test pictures, the second
-scores with each part of the attention method's score alone. Nothing here chooses anything: figures are for people.
+minutes on the threads given, or with --cpu the process's CPU minutes; --steps counts training steps instead, so that
+other work on the machine changes nothing. `robust` and `parts` take a trained run: the first disturbs the test
+pictures, the second scores with each part of the attention method's score alone. `marks` plays an operator who marks
+false alarms, `rates` compares stated false-alarm rates with unseen normal pictures. Nothing here chooses anything:
+figures are for people.
 """
 
 from __future__ import annotations
@@ -24,21 +29,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge.dataset import Dataset, list_dataset, split_validation
+from benchmarks.quality_alarms import marks, rates
+from benchmarks.quality_runs import RESERVED, head, known_folder, linked, number, row, spread, trained_figures
+from edge.dataset import list_dataset
 from train.checkpoint import load_run
 from train.evaluate import evaluate, load_test
-from train.loop import Plan
 from train.method import Option
-from train.methods import build, row_of
+from train.methods import build
 from train.metrics import auroc
-from train.processes import open_fabric
-from train.session import Request, model_for, start
 from train.subject import RunSubject
 
 Frames = NDArray[np.uint8]
 FIGURES = ("image_auroc", "pixel_auroc", "aupro", "false_alarm_rate", "detection_rate")
 CONTROLS = ("control_brightness_auroc", "control_contrast_auroc")
-RESERVED = 10  # anomalies that may be known; never tested, whatever the number that is
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,32 +56,32 @@ def main(arguments: Sequence[str]) -> int:
 def sets(given: argparse.Namespace) -> Iterator[str]:
     """Mean and deviation over seeds of each set, controls beside them, brightness removed and not."""
     names = (*FIGURES, *CONTROLS)
-    yield from _head("set", "runs", *names)
+    yield from head("set", "runs", *names)
     for data in given.paths:
         found = [trained_figures(given, data, f"{data.name}-{seed}", seed) for seed in given.seeds]
-        yield _row(data.name, str(len(found)), *(_spread([f[name] for f in found]) for name in names))
+        yield row(data.name, str(len(found)), *(spread([f[name] for f in found]) for name in names))
 
 
 def normals(given: argparse.Namespace) -> Iterator[str]:
     """Figures over the number of normal training images; the last row has all."""
     data = given.paths[0]
     every = len(list_dataset(data).train_normal)
-    yield from _head("normals", *FIGURES)
+    yield from head("normals", *FIGURES)
     for count in (*(c for c in given.counts if c < every), every):
         folder = linked(data, given.runs / f"{data.name}-{count}-data", count, 0)
         found = [trained_figures(given, folder, f"{data.name}-n{count}-{s}", s) for s in given.seeds]
-        yield _row(str(count), *(_spread([f[name] for f in found]) for name in FIGURES))
+        yield row(str(count), *(spread([f[name] for f in found]) for name in FIGURES))
 
 
 def known(given: argparse.Namespace) -> Iterator[str]:
     """Figures over the number of known anomalies, always on the same test images."""
     data = given.paths[0]
     folder = linked(data, given.runs / f"{data.name}-reserved-data", None, RESERVED)
-    yield from _head("known anomalies", *FIGURES)
+    yield from head("known anomalies", *FIGURES)
     for count in given.counts:
         few = known_folder(data, given.runs / f"{data.name}-known{count}", count)
         found = [trained_figures(given, folder, f"{data.name}-k{count}-{s}", s, few) for s in given.seeds]
-        yield _row(str(count), *(_spread([f[name] for f in found]) for name in FIGURES))
+        yield row(str(count), *(spread([f[name] for f in found]) for name in FIGURES))
 
 
 def robust(given: argparse.Namespace) -> Iterator[str]:
@@ -86,19 +89,19 @@ def robust(given: argparse.Namespace) -> Iterator[str]:
     subject = RunSubject(load_run(given.paths[0]))
     test, _ = load_test(list_dataset(given.paths[1]), subject)
     bad, threshold = test.anomalous, subject.threshold
-    yield from _head("disturbance", "image_auroc", "false alarms", "detected")
+    yield from head("disturbance", "image_auroc", "false alarms", "detected")
     for name, change in DISTURBANCES.items():
         random = np.random.default_rng(0)
         score = subject.score(np.stack([change(frame, random) for frame in test.frames])).score
         rates = [f"{(score[s] > threshold.value).mean():.3f}" if threshold else "-" for s in (~bad, bad)]
-        yield _row(name, f"{auroc(score[~bad], score[bad]):.3f}", *rates)
+        yield row(name, f"{auroc(score[~bad], score[bad]):.3f}", *rates)
 
 
 def parts(given: argparse.Namespace) -> Iterator[str]:
     """What each part of the attention method's score finds alone, and all together."""
     run = load_run(given.paths[0])
     names = ("attention_part", "middle_part", "deep_part")
-    yield from _head("parts of the score", "image_auroc", "pixel_auroc", "aupro")
+    yield from head("parts of the score", "image_auroc", "pixel_auroc", "aupro")
     for chosen in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)):
         weights: dict[str, Option] = {n: float(w) for n, w in zip(names, chosen, strict=True)}
         config = replace(run.method.config, options={**run.method.config.options, **weights})
@@ -107,79 +110,7 @@ def parts(given: argparse.Namespace) -> Iterator[str]:
         method.networks.eval()
         figures = evaluate(RunSubject(replace(run, method=method)), given.paths[1]).figures
         label = " + ".join(n.removesuffix("_part") for n, w in zip(names, chosen, strict=True) if w)
-        yield _row(label, *(_number(figures[name]) for name in ("image_auroc", "pixel_auroc", "aupro")))
-
-
-def trained_figures(
-    given: argparse.Namespace, data: Path, name: str, seed: int, few: Path | None = None
-) -> dict[str, float | int | None]:
-    """Train with edge-train's defaults, unless the run is there already, and evaluate."""
-    out = given.runs / name
-    if not (out / "run.json").exists():
-        row = row_of(model_for(given.model, few))
-        size = given.image_size or row.image_size
-        plan = _plan(given, data, row.batch_size, seed)
-        options = dict(_option(text) for text in given.set)
-        width = given.width or row.base_width
-        request = Request(given.model, data, out, plan, (size, size), width, known=few, options=options)
-        start(replace(request, threads=given.threads)).train(open_fabric("cpu"))
-    found = evaluate(RunSubject(load_run(out)), data, given.remove_brightness)
-    print(f"{name}: {found.figures['image_auroc']:.4f} {found.per_defect}", file=sys.stderr, flush=True)
-    return found.figures
-
-
-def _plan(given: argparse.Namespace, data: Path, batch: int, seed: int) -> Plan:
-    """So many steps if --steps was given, else so many minutes."""
-    if given.steps is None:
-        return Plan(batch, seed, None, given.minutes)
-    training, _ = split_validation(list_dataset(data).train_normal)
-    per_epoch = len(training) // min(batch, len(training))
-    return Plan(batch, seed, max(1, round(given.steps / per_epoch)), None)
-
-
-def linked(data: Path, folder: Path, normals: int | None, reserved: int) -> Path:
-    """`data` again as links: `normals` training images spread over all, test images without the reserved anomalies."""
-    if folder.exists():
-        return folder
-    source = list_dataset(data)
-    kept = source.train_normal
-    if normals is not None and normals < len(kept):
-        kept = tuple(kept[i] for i in np.linspace(0, len(kept) - 1, normals).astype(int))
-    left_out = set(_reserved(source, reserved))
-    for path in (*kept, *source.test_normal, *source.test_anomalous):
-        if path not in left_out:
-            _link(path, folder / path.relative_to(data))
-    for mask in source.masks.values():
-        _link(mask, folder / mask.relative_to(data))
-    return folder
-
-
-def known_folder(data: Path, folder: Path, count: int) -> Path | None:
-    """`count` of the reserved anomalies with their masks, as --known-anomalies takes them; None for 0."""
-    if count == 0:
-        return None
-    source = list_dataset(data)
-    for path in _reserved(source, RESERVED)[:count]:
-        _link(path, folder / path.parent.name / path.name)
-        if path in source.masks:
-            _link(source.masks[path], folder / "ground_truth" / path.parent.name / source.masks[path].name)
-    return folder
-
-
-def _reserved(source: Dataset, count: int) -> list[Path]:
-    """Anomalies from each defect folder in turn."""
-    folders: dict[str, list[Path]] = {}
-    for path in source.test_anomalous:
-        folders.setdefault(path.parent.name, []).append(path)
-    depth = max((len(paths) for paths in folders.values()), default=0)
-    turns = [paths[i] for i in range(depth) for paths in folders.values() if i < len(paths)]
-    return turns[:count]
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        target.symlink_to(source.resolve())
+        yield row(label, *(number(figures[name]) for name in ("image_auroc", "pixel_auroc", "aupro")))
 
 
 def _scaled(gain: float, offset: float = 0.0) -> Callable[[Frames, np.random.Generator], Frames]:
@@ -224,33 +155,15 @@ DISTURBANCES: dict[str, Callable[[Frames, np.random.Generator], Frames]] = {
     "shift, 3 %": _placed(0.0, 0.03),
     "turned by 3 degrees": _placed(3.0, 0.0),
 }
-TABLES = {"sets": sets, "normals": normals, "known": known, "robust": robust, "parts": parts}
-
-
-def _option(text: str) -> tuple[str, Option]:
-    name, _, value = text.partition("=")
-    return name, {"true": True, "false": False}[value] if value in ("true", "false") else float(value)
-
-
-def _head(*names: str) -> Iterator[str]:
-    yield _row(*(name.replace("_", " ") for name in names))
-    yield _row(*("---" for _ in names))
-
-
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _number(value: float | int | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _spread(values: Sequence[float | int | None]) -> str:
-    """Mean and, with several values, deviation."""
-    known = [float(value) for value in values if value is not None]
-    if not known:
-        return "-"
-    return f"{np.mean(known):.3f}" + (f" ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else "")
+TABLES = {
+    "sets": sets,
+    "normals": normals,
+    "known": known,
+    "robust": robust,
+    "parts": parts,
+    "marks": marks,
+    "rates": rates,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -260,7 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, default=Path("quality-runs"))
     parser.add_argument("--model", default="auto")
     parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--steps", type=int, help="instead of minutes: other work on the machine changes nothing then")
+    parser.add_argument("--steps", type=int, help="instead of minutes")
+    parser.add_argument("--cpu", action="store_true", help="minutes are of this process's CPU time")
+    parser.add_argument("--rate", type=float, default=0.01, help="stated false-alarm rate of `marks`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--counts", type=int, nargs="+", default=[])
     parser.add_argument("--image-size", type=int)
