@@ -4,35 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.case import Case
 from edge.bundle import array_bytes, write_bundle
-from edge.camera.pattern import PatternCamera
-from edge.camera.settings import CameraSettings
 from edge.health import baseline_from_images
 from edge.images import encode_png
 from edge.manifest import DataFingerprint, Manifest, ModelInfo
-from edge.preprocess import Preprocessing, preprocess
 from export.frames import golden_frames
 from export.graph import OPSET, graph_from_scorer, shape_of
 from export.rewrites.table import rewritten
 from export.variants import Frameset, single
-from train.method import MethodConfig
+from train.method import Method, MethodConfig
 from train.methods import build
 
-CAMERA = "pattern://?width=640&height=480"
 NORMAL = 24
 
 
-def make_random_bundle(path: Path, name: str, size: int, width: int) -> Path:
-    """Method `name` at `size` pixels and base width `width`, fp32 and bf16. Its camera: CAMERA."""
-    spec = Preprocessing(height=size, width=size, colour="bgr")
-    normal = camera_frames(spec, NORMAL)
+def make_random_bundle(path: Path, case: Case) -> Path:
+    """Write the bundle of `case`, fp32 and bf16, which passes for normal what the case's camera shows."""
+    spec, normal = case.preprocessing, case.frames(NORMAL)
     frames = Frameset(normal, golden_frames(normal), 0.01)
-    method = _method(name, size, width)
+    method = _method(case)
     graph = rewritten(graph_from_scorer(method.scorer(), spec))
     reference = single(graph, frames)
     golden = reference.row.golden.model_copy(update={"relative_tolerance": 0.99})  # random weights round badly
@@ -43,7 +37,7 @@ def make_random_bundle(path: Path, name: str, size: int, width: int) -> Path:
         name=path.stem,
         created_at="2026-01-01T00:00:00Z",
         tool_version="0",
-        model=ModelInfo(method=name, parameters=sum(p.numel() for p in method.networks.parameters()), config={}),
+        model=ModelInfo(method=case.method, parameters=sum(p.numel() for p in method.networks.parameters()), config={}),
         preprocessing=spec,
         training_data=DataFingerprint(name="pattern", frames=len(normal), sha256="0" * 64),
         normal_images=statistics.model_copy(update={"reference": "health/reference.png"}),
@@ -56,16 +50,10 @@ def make_random_bundle(path: Path, name: str, size: int, width: int) -> Path:
     return write_bundle(path, manifest, members | reference.members).path
 
 
-def camera_frames(spec: Preprocessing, count: int) -> NDArray[np.uint8]:
-    """Pictures of CAMERA as the station's engine sees them, uint8 [count, H, W, C]."""
-    camera = PatternCamera(CAMERA, CameraSettings(realtime=False))
-    return np.stack([preprocess(camera.read(1.0).image, spec) for _ in range(count)])
-
-
-def _method(name: str, size: int, width: int):  # type: ignore[no-untyped-def]
+def _method(case: Case) -> Method:
     """Weights in a range that keeps activations alive."""
     torch.manual_seed(0)
-    made = build(name, MethodConfig(size, size, 3, width))
+    made = build(case.method, MethodConfig(case.size, case.size, 3, case.width))
     for module in made.networks.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)

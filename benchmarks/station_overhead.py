@@ -19,7 +19,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.case import Case
+from edge.bundle import open_bundle
+from edge.camera.pacing import Pacer
+from edge.engine.open import open_engine
+from edge.golden import golden_frames
+from tests.edge.station.running import objects, run_to_end
+
 CASES = ("sagan:128:16", "sagan:128:32", "attention:128:24", "attention:256:24")
+CAMERAS = ("model", "640x480")
 STAGES = ("wait", "preprocess", "health", "engine", "decide")
 
 
@@ -37,24 +45,24 @@ def main() -> None:
 
 
 def _table(options: argparse.Namespace, folder: Path) -> None:
-    for case in options.cases:
-        _bundle(folder, case)
+    cases = [_case(text, camera) for camera in options.cameras for text in options.cases]
+    bundles = {case: _bundle(folder, case) for case in cases}
     if options.make:
         return
     print("| case | bare | " + " | ".join(STAGES) + " | arrival to verdict | ratio | p99 |")
     print("|" + "---|" * (len(STAGES) + 5))
-    for case in options.cases:
-        bundle = _bundle(folder, case)
+    for case, bundle in bundles.items():
         for precision in options.precisions:
-            _row(options, bundle, f"{case} {precision}", precision)
+            _row(options, case, bundle, precision)
 
 
-def _row(options: argparse.Namespace, bundle: Path, name: str, precision: str) -> None:
+def _row(options: argparse.Namespace, case: Case, bundle: Path, precision: str) -> None:
+    name = f"{case.method} {case.size} px, width {case.width}, {precision}, camera {case.camera[0]}x{case.camera[1]}"
     bare: list[float] = []
     turns: list[dict[str, Any]] = []
     for _ in range(options.turns):
         bare += _bare(options, bundle, precision)
-        turns.append(_station(options, bundle, precision))
+        turns.append(_station(options, case, bundle, precision))
     middle = {s: statistics.median(t[s]["p50_ms"] for t in turns) for s in turns[0]}
     total, call = middle["total"], statistics.median(bare)
     worst = statistics.median(t["total"]["p99_ms"] for t in turns)
@@ -65,14 +73,11 @@ def _row(options: argparse.Namespace, bundle: Path, name: str, precision: str) -
     )
 
 
-def _station(options: argparse.Namespace, bundle: Path, precision: str) -> dict[str, Any]:
+def _station(options: argparse.Namespace, case: Case, bundle: Path, precision: str) -> dict[str, Any]:
     """Stage times of the last 300 frames of a run."""
-    from benchmarks.random_bundle import CAMERA
-    from tests.edge.station.running import objects, run_to_end
-
     with tempfile.TemporaryDirectory() as name:
         code, out, err = run_to_end(
-            *("--bundle", bundle, "--camera", f"{CAMERA}&fps={options.fps}", "--events", Path(name) / "events"),
+            *("--bundle", bundle, "--camera", f"{case.url}&fps={options.fps}", "--events", Path(name) / "events"),
             *("--frames", options.frames, "--threshold", 1e30, "--backend", options.backend),
             *("--precision", precision, "--threads", options.threads, "--json"),
         )
@@ -91,11 +96,6 @@ def _bare(options: argparse.Namespace, bundle: Path, precision: str) -> list[flo
 
 def bare_ms(options: argparse.Namespace) -> list[float]:
     """Milliseconds of each engine call, at the camera's rhythm."""
-    from edge.bundle import open_bundle
-    from edge.camera.pacing import Pacer
-    from edge.engine.open import open_engine
-    from edge.golden import golden_frames
-
     bundle = open_bundle(options.bare)
     engine = open_engine(bundle, options.precisions[0], options.backend, options.threads)
     frames, pacer = golden_frames(bundle), Pacer(options.fps)
@@ -108,19 +108,25 @@ def bare_ms(options: argparse.Namespace) -> list[float]:
     return times[20:]
 
 
-def _bundle(folder: Path, case: str) -> Path:
-    method, size, width = case.split(":")
-    path = folder / f"{method}-{size}-{width}.edge"
+def _case(text: str, camera: str) -> Case:
+    method, size, width = text.split(":")
+    across, down = (size, size) if camera == "model" else camera.split("x")
+    return Case(method, int(size), int(width), (int(across), int(down)))
+
+
+def _bundle(folder: Path, case: Case) -> Path:
+    path = folder / f"{case.method}-{case.size}-{case.width}-{case.camera[0]}.edge"
     if not path.exists():
         from benchmarks.random_bundle import make_random_bundle
 
-        make_random_bundle(path, method, int(size), int(width))
+        make_random_bundle(path, case)
     return path
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=CASES, help="METHOD:SIZE:WIDTH")
+    parser.add_argument("--cameras", nargs="+", default=CAMERAS, help="model (the model's size) or WIDTHxHEIGHT")
     parser.add_argument("--precisions", nargs="+", default=["fp32"])
     parser.add_argument("--backend", default="openvino")
     parser.add_argument("--threads", type=int, default=0)

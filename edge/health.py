@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edge.errors import InputError
 from edge.health_measures import (
-    SEEN_WHITE,
     Levels,
     agreement,
     correlation,
@@ -25,6 +24,7 @@ from edge.health_measures import (
     levels_of,
     sharpness_of,
     some_rows,
+    white_of,
 )
 from edge.manifest import ImageStatistics
 
@@ -112,11 +112,12 @@ class HealthMonitor:
         self._limits = limits or HealthLimits()
         grey = None if reference is None else grey_of(reference)
         self._reference_edges = None if grey is None or not self._has_fixed_scene() else edges_of(grey)
-        self._reference_white = 0.0 if grey is None else float((grey >= SEEN_WHITE).mean())
+        self._reference_white = 0.0 if grey is None else white_of(grey)
         self._timers = {kind: _Timer(self._hold_s(kind), self._limits.clear_s) for kind in get_args(HealthKind)}
         self._fingerprint: int | None = None
         self._since_s = 0.0
         self._repeated = False
+        self._waiting = False  # a timer runs
         self._rows: NDArray[np.intp] | None = None
         self._costly: dict[HealthKind, str] = {}
         self._costly_s = float("-inf")
@@ -147,11 +148,14 @@ class HealthMonitor:
         frozen = self._frozen(fingerprint, now_s)
         if frozen:
             found["frozen"] = frozen
+        if not found and not self._waiting:
+            return ()
         told = []
         for kind, timer in self._timers.items():
             text = timer.update(found.get(kind) if kind not in self._limits.ignore else None, now_s)
             if text is not None:
                 told.append(HealthProblem(kind, text))
+        self._waiting = bool(found or told)
         return tuple(told)
 
     def settle(self) -> None:
@@ -169,15 +173,12 @@ class HealthMonitor:
     def _found(self, image: NDArray[np.uint8], now_s: float) -> dict[HealthKind, str]:
         """What is wrong with this one picture. One cause only: a black picture is not out of focus as well."""
         self._put_off = None
-        levels = self._levels(image)
-        for kind, text in (
-            ("black", self._black(levels)),
-            ("saturated", self._saturated(levels)),
-            ("washed_out", self._below(levels.contrast, self._contrast_limit(), "contrast", self._baseline.contrast)),
-        ):
-            if text is not None:
-                self._costly, self._costly_s = {}, float("-inf")  # nothing to see, so nothing is known
-                return {kind: text}  # type: ignore[dict-item]
+        grey = self._seen_part(image)
+        levels = levels_of(grey)
+        blind = self._blinded(grey, levels)
+        if blind:
+            self._costly, self._costly_s = {}, float("-inf")  # nothing to see, so nothing is known
+            return blind
         if self._must_look_now(now_s):
             self._look_closely(image, now_s)
         elif now_s - self._costly_s >= _COSTLY_EVERY_S:
@@ -185,10 +186,19 @@ class HealthMonitor:
         drift = self._drift(levels)
         return self._costly | ({"exposure_drift": drift} if drift is not None else {})
 
-    def _levels(self, image: NDArray[np.uint8]) -> Levels:
+    def _blinded(self, grey: NDArray[np.uint8], levels: Levels) -> dict[HealthKind, str]:
+        checks: tuple[tuple[HealthKind, str | None], ...] = (
+            ("black", self._black(levels)),
+            ("saturated", self._saturated(grey, levels)),
+            ("washed_out", self._below(levels.contrast, self._contrast_limit(), "contrast", self._baseline.contrast)),
+        )
+        return next(({kind: text} for kind, text in checks if text is not None), {})
+
+    def _seen_part(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Grey, and of a large picture some rows."""
         if self._rows is None:
             self._rows = some_rows(*image.shape[:2])
-        return levels_of(grey_of(image[self._rows] if len(self._rows) < len(image) else image))
+        return grey_of(image[self._rows] if len(self._rows) < len(image) else image)
 
     def _must_look_now(self, now_s: float) -> bool:
         if self._limits.hold_s == 0.0 or not 0.0 <= now_s - self._costly_s <= _COSTLY_STALE_S:
@@ -208,12 +218,12 @@ class HealthMonitor:
         limit = min(max(6.0, self._limits.black_ratio * low), 0.5 * low)  # dark-field scenes are dark and not black
         return self._below(m.brightness, limit, "brightness", self._baseline.brightness)
 
-    def _saturated(self, m: Levels) -> str | None:
+    def _saturated(self, grey: NDArray[np.uint8], m: Levels) -> str | None:
         limit = self._reference_white + self._limits.white_fraction * (1.0 - self._reference_white)
         high = self._baseline.brightness[2]
-        if m.white < limit or m.brightness < min(high + 3.0, 0.5 * (high + 255.0)):
+        if m.brightness < min(high + 3.0, 0.5 * (high + 255.0)) or (white := white_of(grey)) < limit:
             return None
-        return f"{100 * m.white:.0f} % of the pixels are saturated, normal {100 * self._reference_white:.0f} %"
+        return f"{100 * white:.0f} % of the pixels are saturated, normal {100 * self._reference_white:.0f} %"
 
     def _contrast_limit(self) -> float:
         return self._limits.contrast_ratio * self._baseline.contrast[0]

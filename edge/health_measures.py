@@ -18,11 +18,10 @@ _MARGIN = 14  # pixels of it by which a shift is searched, 22 %
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Of one picture's grey levels, 0..255: mean, standard deviation, fraction of saturated pixels."""
+    """Of one picture's grey levels, 0..255: mean and standard deviation."""
 
     brightness: float
     contrast: float
-    white: float
 
 
 class Repeats:
@@ -62,7 +61,12 @@ def some_rows(height: int, width: int) -> NDArray[np.intp]:
 def levels_of(grey: NDArray[np.uint8]) -> Levels:
     """See Levels."""
     mean, deviation = cv2.meanStdDev(grey)
-    return Levels(float(mean[0, 0]), float(deviation[0, 0]), np.count_nonzero(grey >= SEEN_WHITE) / grey.size)
+    return Levels(float(mean[0, 0]), float(deviation[0, 0]))
+
+
+def white_of(grey: NDArray[np.uint8]) -> float:
+    """Fraction of saturated pixels."""
+    return np.count_nonzero(grey >= SEEN_WHITE) / grey.size
 
 
 def sharpness_of(grey: NDArray[np.uint8]) -> float:

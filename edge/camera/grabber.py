@@ -52,7 +52,7 @@ class Grabber:
     ) -> None:
         """Open the camera and start. With `must_open` a camera that is missing now is an error, as open_camera says."""
         self._url, self._settings, self._opener, self._clock = url, settings, opener, clock
-        self._live = is_live(url, settings)
+        self._live, self._sizes_differ = is_live(url, settings), is_recorded(url)
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._slot: Frame | None = None
@@ -160,24 +160,25 @@ class Grabber:
         with self._changed:
             if not self._live:
                 self._changed.wait_for(lambda: self._slot_is_free() or self._stop.is_set())
-            status = self._status
+            was = self._status
             replaced = self._slot is not None and not self._slot_is_free()
-            self._slot = replace(frame, sequence=status.frames)
-            self._status = replace(
-                status,
+            self._slot = Frame(frame.image, was.frames, frame.captured_at_s)
+            self._news.ring()  # waking takes longer than the rest here
+            self._status = GrabberStatus(
+                description=was.description,
                 connected=True,
-                frames=status.frames + 1,
-                dropped=status.dropped + replaced,
+                frames=was.frames + 1,
+                dropped=was.dropped + replaced,
+                lost=was.lost,
                 fault=None,
                 last_frame_at_s=frame.captured_at_s,
             )
-        self._news.ring()
 
     def _slot_is_free(self) -> bool:
         return self._slot is None or self._slot.sequence <= self._consumed
 
     def _check_shape(self, frame: Frame) -> None:
-        if is_recorded(self._url):
+        if self._sizes_differ:
             return
         self._shape = self._shape or frame.image.shape
         if frame.image.shape != self._shape:
