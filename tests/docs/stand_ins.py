@@ -81,6 +81,9 @@ class Station:
     def replacements(self) -> dict[str, str]:
         """Of the pages that speak of a station to flash."""
         return {
+            # A station can only go back to a release that ran before.
+            "edge-flash --rollback": "edge-export run --out second.edge\nedge-sign second.edge --key keys/signing.key\n"
+            "edge-flash inspector@station-7 second.edge\nedge-flash --rollback",
             "--bootstrap ": f"{self.bootstrap()} ",
             "edge-flash ": f"{self.flash()} ",
             "inspector@station-7": self.sshd.target,

@@ -50,7 +50,7 @@ def test_the_quickstart(quickstart: Path, sandbox: Make) -> None:
 def test_flashing(quickstart: Path, wheelhouse: Path, station: Station, sandbox: Make) -> None:
     work = sandbox(FLASHING.read_text())
     work.replaced |= station.replacements()
-    _copy(quickstart / "bolt.edge", work.folder / "bolt.edge")
+    shutil.copytree(quickstart, work.folder, dirs_exist_ok=True)
     _copy(wheelhouse, work.folder / "wheelhouse")
     (work.folder / "stations.txt").write_text(f"{station.sshd.target}\n")
     work.type_blocks(FLASHING, "sh run|sh station")

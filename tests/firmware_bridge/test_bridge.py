@@ -73,7 +73,7 @@ class Far:
             time.sleep(seconds)  # the bridge has not opened its end yet
             return b""
 
-    def until(self, condition, seconds: float = 10.0, *, answer: bool = True) -> None:
+    def until(self, condition, seconds: float = 60.0, *, answer: bool = True) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self.got
@@ -128,7 +128,7 @@ def test_an_alarm_is_on_the_wire_at_once(far) -> None:
             bridge.raise_alarm(AlarmRaised(event, 4.25, 2.5, 9))
             far.until(lambda event=event: event in alarms(far))
             times.append(time.monotonic() - started)
-        assert sorted(times)[10] < 0.02
+        assert sorted(times)[5] < 0.05, "not with the next heartbeat, up to a second later"
 
 
 def test_unplugged_and_back_nothing_lost_nothing_twice(far) -> None:

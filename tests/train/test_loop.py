@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,7 +204,7 @@ def test_ctrl_c_stops_saves_and_says_how_to_go_on(small_data: Path, tmp_path: Pa
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     while not (out / "losses.csv").exists() and process.poll() is None:
-        os.sched_yield()
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     said, error = process.communicate(timeout=120)
     assert process.returncode == 130, error

@@ -16,7 +16,7 @@ from edge.camera.open import open_camera
 from edge.camera.settings import CameraSettings
 from edge.errors import InputError, MissingError
 from edge.images import write_png
-from tests.edge.camera.conformance import wait_for_loss, wait_for_return
+from tests.edge.camera.conformance import LIMIT_S, wait_for_loss, wait_for_return
 
 FAST = "pattern://?width=64&height=48&fps=200"
 
@@ -47,10 +47,10 @@ class Openings:
 
 def test_only_the_newest_picture_is_kept_and_the_others_are_counted() -> None:
     with grabbing(FAST) as grabber:
-        first = grabber.newest(-1, 1.0)
+        first = grabber.newest(-1, LIMIT_S)
         while grabber.status.frames < 20:
             time.sleep(0.005)
-        later = grabber.newest(first.sequence, 1.0)
+        later = grabber.newest(first.sequence, LIMIT_S)
         assert later.sequence >= 19
         assert grabber.status.dropped >= 17
 
@@ -58,10 +58,10 @@ def test_only_the_newest_picture_is_kept_and_the_others_are_counted() -> None:
 def test_a_lost_camera_is_told_with_its_reason_and_reopened() -> None:
     opener = Openings(FAST + "&lose=5", None, None, FAST)
     with grabbing(FAST, opener=opener) as grabber:
-        error = wait_for_loss(grabber, -1, 3.0)
+        error = wait_for_loss(grabber, -1)
         assert error.exit_code == 5
         assert "its address says so at picture 5" in str(error) or "unplugged" in str(error)
-        frame = wait_for_return(grabber, 4, 5.0)
+        frame = wait_for_return(grabber, 4)
         assert frame.sequence == 5, "numbers go on across reopenings"
         assert opener.count == 4
         assert grabber.status.lost == 1 and grabber.status.fault is None
@@ -69,14 +69,14 @@ def test_a_lost_camera_is_told_with_its_reason_and_reopened() -> None:
 
 def test_a_camera_that_falls_silent_is_lost() -> None:
     with grabbing(FAST + "&drop=3", CameraSettings(read_timeout_s=0.2)) as grabber:
-        assert "none came within 0.2 s" in str(wait_for_loss(grabber, 2, 3.0))
+        assert "none came within 0.2 s" in str(wait_for_loss(grabber, 2))
 
 
 def test_another_size_after_reopening_is_a_fault_and_never_handed_out() -> None:
     opener = Openings(FAST + "&lose=3", "pattern://?width=128&height=96&fps=200", FAST)
     shapes = set()
     with grabbing(FAST, opener=opener) as grabber:
-        deadline_s, last, reasons = time.monotonic() + 5.0, -1, set()
+        deadline_s, last, reasons = time.monotonic() + LIMIT_S, -1, set()
         while opener.count < 3 and time.monotonic() < deadline_s:
             try:
                 frame = grabber.newest(last, 0.05)
@@ -84,14 +84,14 @@ def test_another_size_after_reopening_is_a_fault_and_never_handed_out() -> None:
                 shapes.add(frame.image.shape)
             except CameraLost as error:
                 reasons.add(error.why)
-        shapes.add(wait_for_return(grabber, last, 5.0).image.shape)
+        shapes.add(wait_for_return(grabber, last).image.shape)
     assert shapes == {(48, 64, 3)}
     assert any("was 64x48 colour, is 128x96 colour" in why for why in reasons)
 
 
 def test_another_size_while_running_is_a_fault() -> None:
     with grabbing(FAST + "&resize=4") as grabber:
-        assert "is 32x24 colour" in str(wait_for_loss(grabber, -1, 3.0))
+        assert "is 32x24 colour" in str(wait_for_loss(grabber, -1))
 
 
 def test_missing_at_the_start_is_an_error() -> None:
@@ -104,7 +104,7 @@ def test_missing_at_the_start_may_be_waited_for() -> None:
     with grabbing(FAST, opener=Openings(None, FAST), must_open=False) as grabber:
         with pytest.raises(CameraLost, match=r"has not been opened yet|unplugged"):
             grabber.newest(-1, 0.05)
-        assert wait_for_return(grabber, -1, 3.0).sequence == 0
+        assert wait_for_return(grabber, -1).sequence == 0
 
 
 def test_an_old_picture_is_not_handed_out() -> None:
@@ -115,7 +115,7 @@ def test_an_old_picture_is_not_handed_out() -> None:
 
     settings = CameraSettings(read_timeout_s=5.0, max_age_s=1.0)
     with grabbing("pattern://?width=64&height=48&fps=0.5", settings, clock=clock) as grabber:
-        assert grabber.newest(-1, 1.0).sequence == 0
+        assert grabber.newest(-1, LIMIT_S).sequence == 0
         now_s[0] = 2.0
         with pytest.raises(CameraLost, match=r"no new picture for 0\.05 s"):
             grabber.newest(-1, 0.05)
@@ -133,9 +133,9 @@ def test_any_error_of_a_driver_is_a_loss_and_not_the_end_of_the_thread() -> None
 
     cameras: list[Callable[[], Camera]] = [Broken, lambda: open_camera(FAST, CameraSettings())]
     with grabbing(FAST, opener=lambda url, settings: cameras.pop(0)()) as grabber:
-        error = wait_for_loss(grabber, -1, 3.0)
+        error = wait_for_loss(grabber, -1)
         assert "driver bug" in str(error) and "secret" not in str(error)
-        assert wait_for_return(grabber, -1, 3.0).image.shape == (48, 64, 3)
+        assert wait_for_return(grabber, -1).image.shape == (48, 64, 3)
 
 
 def test_every_picture_of_a_recording_is_delivered_to_a_slow_consumer() -> None:
@@ -143,16 +143,16 @@ def test_every_picture_of_a_recording_is_delivered_to_a_slow_consumer() -> None:
         frames = []
         with pytest.raises(EndOfStream):
             while True:
-                frames.append(grabber.newest(frames[-1].sequence if frames else -1, 1.0))
+                frames.append(grabber.newest(frames[-1].sequence if frames else -1, LIMIT_S))
                 time.sleep(0.005)
     assert [frame.sequence for frame in frames] == list(range(10))
 
 
 def test_the_same_picture_is_handed_out_until_it_is_done_with() -> None:
     with grabbing("pattern://?width=64&height=48&frames=3", CameraSettings(realtime=False)) as grabber:
-        first, again = grabber.newest(-1, 1.0), grabber.newest(-1, 1.0)
+        first, again = grabber.newest(-1, LIMIT_S), grabber.newest(-1, LIMIT_S)
         assert first is again
-        assert grabber.newest(0, 1.0).sequence == 1
+        assert grabber.newest(0, LIMIT_S).sequence == 1
 
 
 def test_a_damaged_image_ends_a_folder_and_is_named(tmp_path: Path) -> None:
@@ -160,18 +160,18 @@ def test_a_damaged_image_ends_a_folder_and_is_named(tmp_path: Path) -> None:
         write_png(tmp_path / f"{number}.png", np.full((20, 20), number, np.uint8))
     (tmp_path / "1.png").write_bytes(b"no image")
     with grabbing(str(tmp_path)) as grabber:
-        assert grabber.newest(-1, 1.0).sequence == 0
+        assert grabber.newest(-1, LIMIT_S).sequence == 0
         with pytest.raises(InputError, match=r"1\.png") as caught:
-            grabber.newest(0, 1.0)
+            grabber.newest(0, LIMIT_S)
     assert caught.value.exit_code == 3
 
 
 def test_closing_while_waiting_for_a_missing_camera_is_quick() -> None:
     grabber = Grabber(FAST, CameraSettings(), opener=Openings(None), must_open=False)
-    wait_for_loss(grabber, -1, 2.0)
+    wait_for_loss(grabber, -1)
     before_s = time.monotonic()
     grabber.close()
-    assert time.monotonic() - before_s < 1.0
+    assert time.monotonic() - before_s < 4.0, "the next attempt would be up to five seconds away"
 
 
 def test_a_folder_played_as_a_camera_may_hold_pictures_of_mixed_sizes(tmp_path: Path) -> None:
@@ -180,5 +180,5 @@ def test_a_folder_played_as_a_camera_may_hold_pictures_of_mixed_sizes(tmp_path: 
     seen: list[tuple[int, ...]] = []
     with grabbing(str(tmp_path), CameraSettings(realtime=True, fps=20)) as grabber, pytest.raises(EndOfStream):
         while True:
-            seen.append(grabber.newest(len(seen) - 1, 30.0).image.shape)
+            seen.append(grabber.newest(len(seen) - 1, LIMIT_S).image.shape)
     assert seen[-1] == (40, 64) and grabber.status.lost == 0

@@ -147,10 +147,10 @@ def test_events_of_an_outage_survive_a_restart_of_the_station(broker: Mosquitto,
         first.event(replace(ALARM, id=f"A{n}", number=n), "raised")
     began_s = time.monotonic()
     first.close()
-    assert time.monotonic() - began_s < 4.0
+    assert time.monotonic() - began_s < 20.0
     plant.subscribed.clear()
     broker.start()
-    assert plant.subscribed.wait(10)
+    assert plant.subscribed.wait(60)
     second = MqttSink(broker.url, context)
     eventually(lambda: len(plant.ids()) == 100)
     arrived = [json.loads(p)["number"] for t, p in plant.heard if t.endswith("/event")]

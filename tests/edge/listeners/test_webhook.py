@@ -142,7 +142,7 @@ def test_an_endpoint_that_hangs_never_matters(tmp_path: Path, drips: bool) -> No
             began_s = time.monotonic()
             sink.event(ALARM, "raised")
             slowest_s = max(slowest_s, time.monotonic() - began_s)
-        eventually(lambda: sink.failures >= 2, 8.0)
+        eventually(lambda: sink.failures >= 2, 60.0)
         began_s = time.monotonic()
         sink.close()
         closed_s = time.monotonic() - began_s

@@ -36,7 +36,7 @@ class Served:
     def client(self, **more: object) -> httpx.Client:
         """A client as our page is one."""
         headers = {"x-edge-page": "1", "content-type": "application/json"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=10, trust_env=False, **more)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False, **more)  # type: ignore[arg-type]
 
     def restart(self) -> None:
         """The station is started again at the same port."""

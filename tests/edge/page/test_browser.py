@@ -24,7 +24,7 @@ from tests.edge.page.statuses import a_picture
 Serve = Callable[..., Served]
 
 
-def until(browser: Any, script: str, wanted: object, timeout_s: float = 10.0) -> None:
+def until(browser: Any, script: str, wanted: object, timeout_s: float = 60.0) -> None:
     """Wait until a JavaScript expression has this value."""
     end_s = time.monotonic() + timeout_s
     while (found := browser.execute_script(f"return {script}")) != wanted:

@@ -34,7 +34,7 @@ def told(lines: Iterator[str]) -> Iterator[tuple[str, dict]]:  # type: ignore[ty
             yield event, json.loads(line.removeprefix("data: "))
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     end_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end_s, "it did not happen"

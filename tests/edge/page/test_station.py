@@ -34,7 +34,7 @@ def statuses(client: httpx.Client) -> Generator[dict, None, None]:  # type: igno
 
 
 def reachable(url: str) -> httpx.Client:
-    client = httpx.Client(base_url=url, headers=ASK, timeout=20, trust_env=False)
+    client = httpx.Client(base_url=url, headers=ASK, timeout=60, trust_env=False)
     end_s = time.monotonic() + 20
     while True:
         try:

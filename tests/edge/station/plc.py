@@ -90,7 +90,7 @@ class Plc:
         return [alarm.event for alarm in self.all(AlarmRaised)]
 
     def wait(
-        self, verdict: Verdict, timeout_s: float = 15.0, fault: Fault | None = None, since_s: float = 0.0
+        self, verdict: Verdict, timeout_s: float = 60.0, fault: Fault | None = None, since_s: float = 0.0
     ) -> float:
         """When this verdict (with this fault) was first said after `since_s`; fails if it is not said in time."""
 
@@ -102,7 +102,7 @@ class Plc:
 
         return self.until(found, timeout_s, f"{verdict.name} {fault.name if fault else ''}")
 
-    def answer(self, trigger: int, timeout_s: float = 5.0) -> TriggerResult:
+    def answer(self, trigger: int, timeout_s: float = 60.0) -> TriggerResult:
         """The answer to one trigger."""
         return self.until(
             lambda: next((r for r in self.all(TriggerResult) if r.trigger == trigger), None), timeout_s, "an answer"

@@ -63,7 +63,7 @@ class Running:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return int(children[0])
 
-    def other_child(self, than: int, timeout_s: float = 10.0) -> int:
+    def other_child(self, than: int, timeout_s: float = 60.0) -> int:
         """Wait until the pipeline is another process."""
         end_s = time.monotonic() + timeout_s
         while time.monotonic() < end_s:
@@ -80,7 +80,7 @@ class Running:
         self.process.send_signal(number)
         return self.wait()
 
-    def wait(self, timeout_s: float = 30.0) -> tuple[int, str, str]:
+    def wait(self, timeout_s: float = 120.0) -> tuple[int, str, str]:
         """Wait for its end."""
         out, err = self.process.communicate(timeout=timeout_s)
         return self.process.returncode, out, err
@@ -98,7 +98,7 @@ def station(*arguments: object) -> Iterator[Running]:
             running.process.communicate()
 
 
-def run_to_end(*arguments: object, timeout_s: float = 60.0) -> tuple[int, str, str]:
+def run_to_end(*arguments: object, timeout_s: float = 120.0) -> tuple[int, str, str]:
     """Run edge-run until it ends by itself."""
     with station(*arguments) as running:
         return running.wait(timeout_s)

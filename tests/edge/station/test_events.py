@@ -34,7 +34,7 @@ def pictures(number: int) -> Pictures:
     return Pictures(f"A{number}", number, lossless(scene(number)), b"jpeg")
 
 
-def until(true: Callable[[], bool], timeout_s: float = 5.0) -> None:
+def until(true: Callable[[], bool], timeout_s: float = 60.0) -> None:
     end_s = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < end_s, "waited in vain"

@@ -80,7 +80,7 @@ def test_a_slow_sink_holds_nobody_up_and_misses_no_event() -> None:
     for n in range(500):
         sink.publish(a_status(score=float(n)))
         sink.event(RECORD, str(n))
-    assert time.monotonic() - began_s < 2.0
+    assert time.monotonic() - began_s < 4.5, "one wait for the sink alone takes five seconds"
     slow.gate.set()
     sink.close()
     events = [told for told in slow.told if isinstance(told, tuple)]

@@ -20,7 +20,7 @@ from edge.station.station import Station
 from tests.edge.tiny_bundle import scene
 
 
-def until(true: Callable[[], bool], timeout_s: float = 15.0) -> None:
+def until(true: Callable[[], bool], timeout_s: float = 60.0) -> None:
     end_s = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < end_s, "waited in vain"
