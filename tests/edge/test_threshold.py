@@ -156,6 +156,8 @@ def test_independent_frames_count_in_full_and_copies_once() -> None:
     copies = np.repeat(random.normal(size=50), 8)
     assert 6.0 < frames_per_independent(copies) < 12.0
     assert frames_per_independent([2.0] * 30) == 1.0
+    in_turn = np.repeat(random.normal(size=(20, 1, 2)), 6, axis=1).ravel()  # two parts' six pictures take turns
+    assert frames_per_independent(in_turn) > 4.0
 
 
 @given(scores)
