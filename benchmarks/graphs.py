@@ -24,7 +24,7 @@ from train.method import Method, MethodConfig
 from train.methods import build
 
 Call = Callable[[NDArray[np.uint8]], Any]
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
 
 
 class NoCam(nn.Module):

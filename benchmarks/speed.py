@@ -1,6 +1,7 @@
 """How fast the scoring graph is, by engine and precision, against eager PyTorch with autograd Grad-CAM.
 
 python -m benchmarks.speed [figures] [passes] [roofline] [cost] [--threads 1] [--rounds 30] [--clock cpu|wall]
+    [--size 128]
 
 Random weights: time does not depend on them. `--clock cpu` counts this process's CPU time on one thread, which other
 work on the machine disturbs little; `wall` is what a station sees, on a quiet machine. Compare within one table only.
@@ -31,6 +32,8 @@ from benchmarks.graphs import (
 )
 from export.rewrites.table import REWRITES
 
+NETS = ((128, 16), (128, 32), (128, 64), (256, 16), (256, 32))  # image side, width
+INT8 = ("onnxruntime int8", "openvino int8", "openvino int8-bf16")
 SIZES = (64, 128, 256, 512)
 BATCHES = (1, 2, 4, 8, 16)
 IMAGE = Path(__file__).parents[1] / "docs" / "images" / "cost.png"
@@ -39,26 +42,27 @@ IMAGE = Path(__file__).parents[1] / "docs" / "images" / "cost.png"
 def figures(asked: argparse.Namespace) -> None:
     """Eager PyTorch, every engine and precision, and the graph without its Grad-CAM mask."""
     print("| net | " + " | ".join(["eager ms", *_engines(32, 64, 1, dry=True)]) + " |")
-    print("|" + "---|" * 10)
-    for size, width in ((128, 16), (128, 32), (128, 64), (256, 16), (256, 32)):
+    print("|" + "---|" * 12)
+    for size, width in [net for net in NETS if asked.size in (None, net[0])]:
         calls = {"eager": eager_call(width, size, asked.threads)} | _engines(width, size, asked.threads)
         times = in_turn(calls, frames(size), asked.rounds, asked.clock == "cpu")
         cells = [f"{np.median(times[n]):.1f} ({speed(times, n, 'eager'):.1f}x)" for n in calls if n != "eager"]
         print(f"| {size} px, width {width} | {np.median(times['eager']):.1f} | " + " | ".join(cells) + " |", flush=True)
         best = min(("onnxruntime fp32", "openvino fp32"), key=lambda n: np.median(times[n]))
-        int8 = min(("onnxruntime int8", "openvino int8"), key=lambda n: np.median(times[n]))
+        int8 = min(INT8, key=lambda n: np.median(times[n]))
         print(
             f"  int8 / true fp32, best engines: {1 / speed(times, int8, best):.2f}; int8 / bf16: "
             f"{1 / speed(times, int8, 'openvino bf16'):.2f}; mask adds "
             f"{100 * (speed(times, 'onnxruntime, no mask', 'onnxruntime fp32') - 1):.1f} % (onnxruntime fp32), "
-            f"{100 * (speed(times, 'openvino bf16, no mask', 'openvino bf16') - 1):.1f} % (openvino bf16)",
+            f"{100 * (speed(times, 'openvino bf16, no mask', 'openvino bf16') - 1):.1f} % (openvino bf16), "
+            f"{100 * (speed(times, 'openvino int8-bf16, no mask', 'openvino int8-bf16') - 1):.1f} % (int8-bf16)",
             flush=True,
         )
 
 
 def _engines(width: int, size: int, threads: int, dry: bool = False) -> dict[str, Call]:
-    names = ["onnxruntime fp32", "openvino fp32", "openvino bf16", "onnxruntime int8", "openvino int8"]
-    names += ["onnxruntime, no mask", "openvino bf16, no mask"]
+    names = ["onnxruntime fp32", "openvino fp32", "openvino bf16", *INT8]
+    names += ["onnxruntime, no mask", "openvino bf16, no mask", "openvino int8-bf16, no mask"]
     if dry:
         return dict.fromkeys(names, lambda frame: None)
     single = graph(width, size)
@@ -69,8 +73,10 @@ def _engines(width: int, size: int, threads: int, dry: bool = False) -> dict[str
         openvino_call(single, "bf16", threads),
         onnxruntime_call(int8, threads),
         openvino_call(int8, "int8", threads),
+        openvino_call(int8, "int8-bf16", threads),
         onnxruntime_call(plain, threads),
         openvino_call(plain, "bf16", threads),
+        openvino_call(int8_graph(plain, size), "int8-bf16", threads),
     ]
     return dict(zip(names, made, strict=True))
 
@@ -217,6 +223,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--size", type=int, help="figures: this image side alone")
     parser.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
     asked = parser.parse_args()
     for name in asked.parts or PARTS:

@@ -28,6 +28,7 @@ ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Relu", "LeakyRelu", "PRelu", "Clip",
 PASSING = {"Relu", "LeakyRelu", "MaxPool", "Concat", "Resize", "Add"}
 # Operators that only move values: their input and output share one scale.
 MOVING = {"MaxPool", "Concat", "Resize", "Transpose", "Reshape", "Slice", "Split", "Gather", "Squeeze", "Unsqueeze"}
+BEGINNING = {"MaxPool", "Concat"}
 NARROW = 8  # channels; thinner convolutions fill no INT8 vector
 
 
@@ -139,7 +140,11 @@ class _Rules:
 
 
 def _passing(graph: Graph, convs: Collection[str], exclude: Collection[str]) -> tuple[str, ...]:
-    """Nodes of PASSING that both follow and precede INT8 nodes, found by dropping the others until none is left."""
+    """Nodes of PASSING that both follow and precede INT8 nodes, found by dropping the others until none is left.
+
+    One that only moves values, and is read by INT8 nodes alone, may also begin a chain: its values are rounded once
+    before it instead of behind it, to the same steps, and a duplicate is a copy of bytes.
+    """
     running = set(convs)
     candidates = [n for n in graph.model.graph.node if n.op_type in PASSING and n.name not in exclude]
     passing = {n.name for n in candidates if _is_float_tensor(graph, n)}
@@ -148,8 +153,11 @@ def _passing(graph: Graph, convs: Collection[str], exclude: Collection[str]) -> 
             n.name
             for n in candidates
             if n.name in passing
-            and any(m.name in running | passing for m in graph.upstream(n))
             and any(m.name in running | passing for m in graph.downstream(n))
+            and (
+                any(m.name in running | passing for m in graph.upstream(n))
+                or (n.op_type in BEGINNING and all(m.name in running | passing for m in graph.downstream(n)))
+            )
         }
         if kept == passing:
             return tuple(n.name for n in candidates if n.name in kept)
