@@ -38,6 +38,10 @@ from train.subject import RunSubject
 Entry = dict[str, Any]
 DOCS = Path(__file__).parents[1] / "docs"
 PEERS = {"ganomaly": "anomalib GANomaly", "draem": "anomalib DRAEM"}
+CONTROLS = {
+    "control_brightness_auroc": ("brightness alone", ":", "0.4"),
+    "control_contrast_auroc": ("contrast alone", "--", "0.4"),
+}
 MARKS = "osv^D<>pPXhd"
 
 
@@ -67,6 +71,7 @@ def point(given: argparse.Namespace) -> None:
             "minutes": given.minutes,
             "image_size": spec.width,
             "parameters": run.parameters,
+            **{key: round(float(figures[key] or 0.0), 4) for key in CONTROLS},
         },
     )
 
@@ -113,10 +118,12 @@ def draw(given: argparse.Namespace) -> None:
         for entry in (e for e in (*papers, *ours) if _label(e) == label):
             axis.plot(entry["p50_ms"], entry["image_auroc"], **styles[entry["name"]])
         axis.set(xscale="log", title=label, xlabel="ms per frame, median, one CPU thread", ylim=(0.0, 1.02))
-        axis.axhline(0.5, color="0.8", linewidth=1, zorder=0)
+        for level, line, colour in _levels([e for e in (*papers, *ours) if _label(e) == label]):
+            axis.axhline(level, color=colour, linestyle=line, linewidth=1, zorder=0)
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("image AUROC")
-    figure.legend(handles=_handles(styles), loc="outside right center", fontsize=8, frameon=False)
+    figure.supxlabel(given.note, fontsize=8)
+    figure.legend(handles=[*_handles(styles), *_line_handles()], loc="outside right center", fontsize=8, frameon=False)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(given.out) as part:
         figure.savefig(part, format="png")
@@ -145,6 +152,23 @@ def _handles(styles: dict[str, dict[str, Any]]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [Line2D([], [], **{**style, "markersize": min(10, style["markersize"])}) for style in styles.values()]
+
+
+def _levels(entries: Sequence[Entry]) -> list[tuple[float, str, str]]:
+    """(AUROC, line style, colour) of guessing and of the set's controls: the better side of each."""
+    levels = [(0.5, "-", "0.8")]
+    for key, (_, line, colour) in CONTROLS.items():
+        known = next((e[key] for e in entries if e.get(key) is not None), None)
+        if known is not None:
+            levels.append((max(known, 1 - known), line, colour))
+    return levels
+
+
+def _line_handles() -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    lines = [("guessing", "-", "0.8"), *CONTROLS.values()]
+    return [Line2D([], [], linestyle=line, color=colour, linewidth=1, label=label) for label, line, colour in lines]
 
 
 def _call(model: onnx.ModelProto) -> Callable[[NDArray[Any]], Any]:
@@ -207,6 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--note", default="", help="small print under the picture")
     parser.add_argument("--json", type=Path, default=DOCS / "results" / "frontier.json")
     parser.add_argument("--papers", type=Path, default=DOCS / "results" / "methods.json")
     parser.add_argument("--graphs", type=Path, default=Path("frontier-graphs"))
