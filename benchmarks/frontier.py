@@ -80,7 +80,14 @@ def peer(given: argparse.Namespace) -> None:
     """Train one of anomalib's models on DATA in its own environment and keep its graph."""
     out, script = given.graphs / "peers", Path(__file__).with_name("peer_training.py")
     command = [given.python, str(script), given.subject, str(given.data), str(out), "--size", str(given.size)]
-    command += ["--cpu-minutes", str(given.minutes), "--batch-size", str(given.batch_size)]
+    command += [
+        "--cpu-minutes",
+        str(given.minutes),
+        "--batch-size",
+        str(given.batch_size),
+        "--precision",
+        given.precision,
+    ]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{given.python} cannot train {given.subject}: pip install anomalib there")
@@ -230,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has anomalib")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--precision", default="32-true", help="of a peer's training, as Lightning names it")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--note", default="", help="small print under the picture")
     parser.add_argument("--json", type=Path, default=DOCS / "results" / "frontier.json")
