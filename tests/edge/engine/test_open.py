@@ -118,6 +118,15 @@ def test_a_damaged_cache_is_measured_again(bundle: Bundle, cache: Path, monkeypa
     assert "measured now" in choose.choose(bundle, [("onnxruntime", "fp32")], 1).reason
 
 
+def test_int8_with_a_bfloat16_rest_is_a_precision_of_its_own(bundle: Bundle) -> None:
+    both = with_gate(with_gate(bundle, "int8", "cpu", True), "int8-bf16", "cpu", True)
+    assert ("openvino", "int8-bf16-cpu") not in candidates_of(both, "int8")
+    assert candidates_of(both, "int8-bf16") == [("openvino", "int8-bf16-cpu")]
+    assert {("openvino", "int8-cpu"), ("openvino", "int8-bf16-cpu")} < set(candidates_of(both))
+    with pytest.raises(InputError, match="no back end here runs int8-bf16"):
+        candidates_of(both, "int8-bf16", "onnxruntime")
+
+
 def test_int8_that_is_not_faster_is_not_taken(bundle: Bundle) -> None:
     slower = choose.decide(bundle, {"onnxruntime/fp32": 10.0, "onnxruntime/int8-cpu": 12.0}, "now")
     hardly = choose.decide(bundle, {"onnxruntime/fp32": 10.0, "onnxruntime/int8-cpu": 9.8}, "now")
