@@ -33,7 +33,7 @@ from tests.edge.tiny_bundle import make_tiny_bundle, scene
 
 CONFIG = "[camera]\nfps = {fps}\nloop = true\nrealtime = true\n"
 Span = tuple[float, float, dict[str, float]]  # from, to (Unix time), CPU used meanwhile in per cent of a core
-STAGES = ("preprocess", "health", "engine", "decide")
+STAGES = ("wait", "preprocess", "health", "engine", "decide", "total")
 
 
 def main() -> None:
@@ -107,17 +107,20 @@ def summary(said: list[dict[str, Any]], spans: list[Span]) -> dict[str, object]:
     }
     cost = {
         key: round(100 * statistics.median(pair[1][key] / pair[0][key] - 1 for pair in pairs), 1)
-        for key in ("engine", "sum of p50", "sum of p99")
+        for key in ("engine", "total", "total p99")
     }
-    faults = sum(o["type"] == "event" and o["kind"] == "fault" for o in said)
+    faults = [f"{o['reason']}, {o['began_at'] - spans[0][0]:+.1f} s" for o in said if _is_new_fault(o)]
     return {"medians": median, "cost_percent": cost, "turns": len(pairs), "faults": faults}
+
+
+def _is_new_fault(said: dict[str, Any]) -> bool:
+    return said["type"] == "event" and said["kind"] == "fault" and said["change"] == "began"
 
 
 def _turn(said: list[dict[str, Any]], first_s: float, last_s: float) -> dict[str, float]:
     stages = [o["stages"] for o in said if o["type"] == "status" and first_s <= o["wall_s"] <= last_s]
     result = {name: statistics.median(s[name]["p50_ms"] for s in stages) for name in STAGES}
-    result["sum of p50"] = sum(result.values())
-    result["sum of p99"] = sum(statistics.median(s[name]["p99_ms"] for s in stages) for name in STAGES)
+    result["total p99"] = statistics.median(s["total"]["p99_ms"] for s in stages)
     return result
 
 
