@@ -67,7 +67,7 @@ def train(given: argparse.Namespace) -> None:
             entries = read(given.json)
             if not any(_key(entry) == (name, data.name, given.remove_brightness) for entry in entries):
                 entry = trained(given, name, data)
-                write(given.json, [*entries, entry])
+                write(given.json, [*read(given.json), entry])
                 print(json.dumps(entry), flush=True)
 
 

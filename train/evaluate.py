@@ -20,7 +20,7 @@ from edge.manifest import Threshold
 from edge.preprocess import Preprocessing
 from train.data import Frames, read_mask
 from train.infer import Array, Scored
-from train.metrics import aupro, auroc, balanced_accuracy, intersection_over_union, pixel_auroc
+from train.metrics import aupro, auroc, balanced_accuracy, intersection_over_union, pixel_auroc, threshold_interval
 from train.subject import Normals, RunSubject, Subject
 
 
@@ -48,6 +48,7 @@ class Evaluation:
     test: TestSet
     scored: Scored
     threshold: Threshold | None
+    threshold_interval: tuple[float, float] | None
     normals: Normals | None
     figures: dict[str, float | int | None]
     per_defect: dict[str, float | None]
@@ -57,6 +58,7 @@ class Evaluation:
         """The figures under the documented keys, and what they belong to."""
         return {
             **self.figures,
+            "threshold_interval": self.threshold_interval,
             "per_defect_auroc": self.per_defect,
             "subject": self.title,
             "data": str(self.data),
@@ -95,7 +97,18 @@ def evaluate(subject: Subject, data: Path, remove_brightness: bool = False) -> E
         for kind in dict.fromkeys(test.kinds)
         if kind != "good"
     }
-    return Evaluation(subject.title, data, test, scored, subject.threshold, normals, figures, per_defect, tuple(notes))
+    return Evaluation(
+        title=subject.title,
+        data=data,
+        test=test,
+        scored=scored,
+        threshold=subject.threshold,
+        threshold_interval=_interval(subject.threshold, normals),
+        normals=normals,
+        figures=figures,
+        per_defect=per_defect,
+        notes=tuple(notes),
+    )
 
 
 def load_test(dataset: Dataset, subject: Subject) -> tuple[TestSet, list[str]]:
@@ -130,6 +143,12 @@ def load_test(dataset: Dataset, subject: Subject) -> tuple[TestSet, list[str]]:
 def upsampled(heatmap: Array, spec_height: int, spec_width: int) -> Array:
     """A heatmap [h, w] at the frame's size, bilinear."""
     return np.asarray(cv2.resize(heatmap, (spec_width, spec_height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _interval(threshold: Threshold | None, normals: Normals | None) -> tuple[float, float] | None:
+    if threshold is None or normals is None or normals.scores is None:
+        return None
+    return threshold_interval(normals.scores, threshold)
 
 
 def _image_figures(score: Array, bad: NDArray[np.bool_], threshold: Threshold | None) -> dict[str, float | int | None]:

@@ -21,8 +21,8 @@ NORMAL, BAD, INK = "#2a7f9e", "#c8452f", "#333333"
 Frame = NDArray[np.uint8]
 
 
-def roc_png(score: Array, controls: dict[str, Array], bad: NDArray[np.bool_]) -> bytes:
-    """ROC of the score in colour and of the controls in grey; at least one image of each kind."""
+def roc_png(score: Array, controls: dict[str, Array], bad: NDArray[np.bool_], threshold: Threshold | None) -> bytes:
+    """ROC of the score in colour and of the controls in grey, with the threshold's point; an image of each kind."""
     from matplotlib.figure import Figure
     from sklearn.metrics import roc_curve
 
@@ -34,13 +34,19 @@ def roc_png(score: Array, controls: dict[str, Array], bad: NDArray[np.bool_]) ->
         axes.plot(rate, found, style, color="#888888", label=f"{name} alone {auroc(values[~bad], values[bad]):.3f}")
     rate, found, _ = roc_curve(bad, score)
     axes.plot(rate, found, color=BAD, linewidth=2.2, label=f"score {auroc(score[~bad], score[bad]):.3f}")
-    axes.set(xlabel="false alarms among good", ylabel="bad ones found", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    if threshold is not None:
+        here = [float((score[kind] > threshold.value).mean()) for kind in (~bad, bad)]
+        axes.plot(*here, "o", color=INK, markersize=7, clip_on=False, zorder=5, label="at the threshold")
+    shares = {"xlabel": "share of good images with a false alarm", "ylabel": "share of bad images found"}
+    axes.set(**shares, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(loc="lower right", frameon=False, title="AUROC")
     return _png(figure)
 
 
-def histogram_png(score: Array, bad: NDArray[np.bool_], threshold: Threshold | None) -> bytes:
-    """Scores of good and bad images, with the threshold."""
+def histogram_png(
+    score: Array, bad: NDArray[np.bool_], threshold: Threshold | None, interval: tuple[float, float] | None = None
+) -> bytes:
+    """Scores of good and bad images, with the threshold and the interval in which it might as well have come to lie."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.8, 4.2), layout="constrained")
@@ -52,7 +58,10 @@ def histogram_png(score: Array, bad: NDArray[np.bool_], threshold: Threshold | N
         if values.size:
             axes.hist(values, bins=bins.tolist(), color=colour, alpha=0.65, label=f"{label} ({values.size})")
     if threshold is not None:
-        axes.axvline(threshold.value, color=INK, linewidth=1.5, label=f"threshold {threshold.value:.4g}")
+        axes.axvline(threshold.value, color=INK, linewidth=1.5, label=f"threshold {threshold.value:.4g}: ALARM above")
+        if interval is not None:
+            label = f"its {threshold.confidence:.0%} interval, {interval[0]:.4g} to {interval[1]:.4g}"
+            axes.axvspan(*interval, color=INK, alpha=0.13, linewidth=0, label=label)
     if wide:
         axes.set_xscale("log")
     axes.set(xlabel="score (high = anomalous)", ylabel="images")

@@ -8,8 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge.manifest import Threshold
+from edge.threshold import fit_threshold, frames_per_independent
+
 Floats = NDArray[np.float64]
 FPR_LIMIT = 0.3
+LEAST_DRAWN = 20
 
 
 def auroc(normal: ArrayLike, anomalous: ArrayLike) -> float | None:
@@ -29,6 +33,28 @@ def balanced_accuracy(normal: ArrayLike, anomalous: ArrayLike, threshold: float)
     if not low.size or not high.size:
         return None
     return float(((low <= threshold).mean() + (high > threshold).mean()) / 2)
+
+
+def threshold_interval(scores: ArrayLike, threshold: Threshold, draws: int = 200) -> tuple[float, float] | None:
+    """Where the threshold might have come to lie with other normal images: the interval of its stated confidence.
+
+    `scores`: [n] of the held-out normal images it was fitted on, in order; they are drawn again and again, in runs as
+    long as neighbours resemble each other (Kuensch, Annals of Statistics, 1989), and each draw is fitted anew. None for
+    fewer than 20 scores. Always the same for the same scores.
+    """
+    values = np.asarray(scores, np.float64)
+    if len(values) < LEAST_DRAWN:
+        return None
+    random, run = np.random.default_rng(0), max(1, round(frames_per_independent(values)))
+    steps = np.arange(run)
+    found = []
+    for _ in range(draws):
+        starts = random.integers(0, len(values), -(-len(values) // run))
+        drawn = values[(starts[:, None] + steps).ravel()[: len(values)] % len(values)]
+        found.append(fit_threshold(drawn, threshold.false_alarm_rate, in_order=True).value)
+    tail = (1 - threshold.confidence) / 2
+    low, high = np.quantile(found, (tail, 1 - tail))
+    return float(low), float(high)
 
 
 def pixel_auroc(heatmaps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_]]) -> float | None:

@@ -8,14 +8,26 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.files import write_atomic
 from train.evaluate import Evaluation
 from train.figures import histogram_png, overlay_png, picture_png, roc_png
 from train.subject import Frame, Subject
 
-SIDE = 150
+Bools = NDArray[np.bool_]
+
+SIDE = 176
 CASES = 4
+VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+CONTROLS = (
+    "AUROC: 1 is perfect, 0.5 is chance. The controls are what each image's mean brightness or contrast reaches alone, "
+    "without any model: the image AUROC means something only as far as it is above them."
+)
+LEGEND = (
+    "Green line: the true defect. Attention: where the model looks, scaled for each picture. "
+    "Heatmap: how anomalous each place is, on one scale for all pictures of this page."
+)
 STYLE = """
 :root { color-scheme: light; font: 15px/1.5 system-ui, sans-serif; color: #222; background: #f4f5f6; }
 body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -23,16 +35,19 @@ h1 { font-size: 1.5rem; margin: 0 0 .2rem; } h2 { font-size: 1.1rem; margin: 2re
 .muted { color: #5c6670; } .warn { color: #a3301c; font-weight: 600; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.4rem, 1fr)); gap: .7rem; margin-top: 1rem; }
 .tile, .card { background: #fff; border: 1px solid #dde1e4; border-radius: 8px; padding: .7rem .9rem; }
-.tile b { display: block; font-size: 1.45rem; font-variant-numeric: tabular-nums; }
+.tile { font-size: .9rem; color: #5c6670; } .tile b { display: block; font-size: 1.45rem; color: #222; }
+.tile.control { background: #eceef0; } .tile b, table { font-variant-numeric: tabular-nums; }
+.lead { font-size: 1.1rem; margin-top: .8rem; }
 .pair { display: grid; grid-template-columns: 46fr 58fr; gap: .7rem; } .pair img { width: 100%; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-td, th { padding: .2rem .9rem .2rem 0; text-align: left; }
-th { color: #5c6670; font-weight: 500; } td.n { text-align: right; }
-figure { margin: 0 0 .7rem; display: grid; grid-template-columns: 11rem auto; gap: .9rem; align-items: center; }
-figcaption { overflow-wrap: anywhere; }
+table { border-collapse: collapse; margin-bottom: .5rem; }
+td, th { padding: .25rem 1.1rem .25rem 0; text-align: left; } td + td, th + th, th + td { text-align: right; }
+th { color: #5c6670; font-weight: 500; } td.wrong { color: #a3301c; }
+figure { margin: 0 0 .9rem; display: grid; grid-template-columns: 10.5rem auto; gap: .9rem; align-items: center; }
+figcaption { overflow-wrap: anywhere; font-size: .9rem; }
 figure div { display: flex; gap: .5rem; flex-wrap: wrap; }
 figure span { display: block; text-align: center; font-size: .8rem; color: #5c6670; }
- figure img { display: block; border-radius: 4px; width: 130px; }
+figure img { display: block; border-radius: 4px; width: 176px; }
+@media (max-width: 44rem) { .pair, figure { grid-template-columns: 1fr; } figure img { width: 40vw; } }
 """
 
 
@@ -40,17 +55,32 @@ def write_report(file: Path, subject: Subject, result: Evaluation) -> None:
     """Write the report of `result` to `file`; `subject` redraws reconstructions and attention maps of the cases."""
     parts = [_head(result), _tiles(result), _plots(result), _tables(result), _cases(subject, result)]
     title = escape(f"Evaluation of {result.title}")
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>{VIEWPORT}<style>{STYLE}</style>'
+    )
     write_atomic(file, (page + "<body>" + "\n".join(parts) + "</body></html>").encode())
 
 
 def _head(result: Evaluation) -> str:
     f = result.figures
-    notes = "".join(f'<p class="muted">{escape(note)}</p>' for note in result.notes)
+    notes = "".join(f"<p class='muted'>{escape(note)}.</p>" for note in result.notes)
     return (
-        f"<h1>{escape(result.title)}</h1><p class='muted'>{escape(str(result.data))}: "
-        f"{f['n_normal']} good and {f['n_anomalous']} bad test images. The test set chose nothing.</p>{notes}"
+        f"<h1>{escape(result.data.name)}: how well good and bad are told apart</h1>"
+        f"<p class='muted'>Model: {escape(result.title)}. Images: {escape(str(result.data))}, {f['n_normal']} good and "
+        f"{f['n_anomalous']} bad test images. They chose nothing: the threshold comes from held-out good images.</p>"
+        f"{_summary(result)}{notes}"
     )
+
+
+def _summary(result: Evaluation) -> str:
+    """One sentence for whoever reads no further."""
+    found, false = result.figures["detection_rate"], result.figures["false_alarm_rate"]
+    said = []
+    if found is not None:
+        said.append(f"<b>{found:.0%}</b> of the bad images are found")
+    if false is not None:
+        said.append(f"<b>{false:.1%}</b> of the good ones give a false alarm")
+    return f"<p class='lead'>At its threshold: {', '.join(said)}.</p>" if said else ""
 
 
 def _tiles(result: Evaluation) -> str:
@@ -60,13 +90,14 @@ def _tiles(result: Evaluation) -> str:
         "AUPRO (30 %)": "aupro",
         "IoU": "iou",
         "balanced accuracy": "balanced_accuracy",
-        "brightness alone": "control_brightness_auroc",
-        "contrast alone": "control_contrast_auroc",
+        "control: brightness": "control_brightness_auroc",
+        "control: contrast": "control_contrast_auroc",
     }
     tiles = "".join(
-        f"<div class='tile'>{name}<b>{_number(result.figures[key])}</b></div>" for name, key in shown.items()
+        f"<div class='tile{' control' if 'control' in key else ''}'>{name}<b>{_number(result.figures[key])}</b></div>"
+        for name, key in shown.items()
     )
-    return f"<div class='tiles'>{tiles}</div>{_control_warning(result)}"
+    return f"<div class='tiles'>{tiles}</div><p class='muted'>{CONTROLS}</p>{_control_warning(result)}"
 
 
 def _control_warning(result: Evaluation) -> str:
@@ -83,14 +114,14 @@ def _control_warning(result: Evaluation) -> str:
 
 def _plots(result: Evaluation) -> str:
     bad, frames = result.test.anomalous, result.test.frames
-    histogram = _image(histogram_png(result.scored.score, bad, result.threshold))
+    histogram = _image(histogram_png(result.scored.score, bad, result.threshold, result.threshold_interval))
     if not bad.any() or bad.all():
         return f"<h2>Scores</h2><div class='card'>{histogram}</div>"
     controls = {
         "brightness": np.asarray(frames.mean((1, 2, 3)), np.float32),
         "contrast": np.asarray(frames.std((1, 2, 3)), np.float32),
     }
-    roc = _image(roc_png(result.scored.score, controls, bad))
+    roc = _image(roc_png(result.scored.score, controls, bad, result.threshold))
     return f"<h2>Scores</h2><div class='pair'><div class='card'>{roc}</div><div class='card'>{histogram}</div></div>"
 
 
@@ -104,26 +135,33 @@ def _confusion(result: Evaluation) -> str:
         return "<div class='card'>No threshold was fitted.</div>"
     bad, alarm = result.test.anomalous, result.scored.score > threshold.value
     rows = "".join(
-        f"<tr><th>{name}</th><td class='n'>{int((chosen & ~alarm).sum())}</td>"
-        f"<td class='n'>{int((chosen & alarm).sum())}</td></tr>"
+        f"<tr><th>{name} images</th>{_cell(chosen, ~alarm, name == 'bad')}{_cell(chosen, alarm, name == 'good')}</tr>"
         for name, chosen in (("good", ~bad), ("bad", bad))
+        if chosen.any()
     )
     low, high = threshold.rate_interval
     return (
-        f"<div class='card'><table><tr><th></th><th>OK</th><th>ALARM</th></tr>{rows}</table>"
-        f"<p class='muted'>ALARM above {threshold.value:.4g}, fitted ({escape(threshold.fit)}) on {threshold.frames} "
-        f"held-out good frames for {threshold.false_alarm_rate:.2%} false alarms; {threshold.confidence:.0%} interval "
-        f"of the true rate {low:.2%} to {high:.2%}. Seen here: {_number(result.figures['false_alarm_rate'])}.</p></div>"
+        f"<div class='card'><table><tr><th></th><th>called OK</th><th>called ALARM</th></tr>{rows}</table>"
+        f"<p class='muted'>ALARM is a score above {threshold.value:.4g}. It was fitted on {threshold.frames} held-out "
+        f"good images for {threshold.false_alarm_rate:.2%} false alarms ({escape(threshold.fit)}). So few leave "
+        f"the true rate anywhere between {low:.2%} and {high:.2%}, at {threshold.confidence:.0%} confidence.</p></div>"
     )
+
+
+def _cell(chosen: Bools, called: Bools, wrong: bool) -> str:
+    count = int((chosen & called).sum())
+    return f"<td{' class=wrong' if wrong and count else ''}>{count} ({count / chosen.sum():.1%})</td>"
 
 
 def _by_defect(result: Evaluation) -> str:
-    kinds = list(result.test.kinds)
-    rows = "".join(
-        f"<tr><td>{escape(kind)}</td><td class='n'>{kinds.count(kind)}</td><td class='n'>{_number(value)}</td></tr>"
-        for kind, value in result.per_defect.items()
-    )
-    return f"<div class='card'><table><tr><th>defect</th><th>images</th><th>AUROC</th></tr>{rows}</table></div>"
+    kinds, threshold = np.array(result.test.kinds), result.threshold
+    rows = ""
+    for kind, value in result.per_defect.items():
+        score = result.scored.score[kinds == kind]
+        found = "–" if threshold is None else f"{(score > threshold.value).mean():.0%}"
+        rows += f"<tr><td>{escape(kind)}</td><td>{len(score)}</td><td>{_number(value)}</td><td>{found}</td></tr>"
+    head = "<tr><th>defect</th><th>images</th><th>AUROC</th><th>found</th></tr>"
+    return f"<div class='card'><table>{head}{rows}</table></div>"
 
 
 def _cases(subject: Subject, result: Evaluation) -> str:
@@ -133,10 +171,11 @@ def _cases(subject: Subject, result: Evaluation) -> str:
     groups = (
         ("Bad, highest scores", found[:CASES]),
         ("Bad, lowest scores: what it overlooks", found[::-1][:CASES]),
-        ("Good, highest scores: its false alarms", calm[::-1][:CASES]),
+        ("Good, highest scores: its false alarms, if any", calm[::-1][:CASES]),
         ("Good, lowest scores", calm[:CASES]),
     )
-    return "".join(f"<h2>{name}</h2>{_strips(subject, result, chosen)}" for name, chosen in groups if chosen)
+    strips = (f"<h2>{name}</h2>{_strips(subject, result, chosen)}" for name, chosen in groups if chosen)
+    return f"<h2>Cases</h2><p class='muted'>{LEGEND}</p>{''.join(strips)}"
 
 
 def _strips(subject: Subject, result: Evaluation, chosen: Sequence[int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -27,10 +27,12 @@ PIXEL_QUANTILE = 0.99  # of the heatmap over held-out normals: above it a pixel 
 
 @dataclass(frozen=True)
 class Normals:
-    """What is known of held-out normal frames: quantile of their heatmaps, and their mean grey level."""
+    """What is known of held-out normal frames: quantile of their heatmaps, their mean grey level, and their scores in
+    order [n], or None if those are not all at hand."""
 
     pixel_threshold: float
     brightness: float
+    scores: Array | None = None
 
 
 class Subject(Protocol):
@@ -104,7 +106,8 @@ class RunSubject:
             except InputError:
                 return None
         frames = Frames(paths, self.preprocessing).take(range(len(paths))).numpy()
-        return _normals(self.score(frames).heatmap, float(frames.mean()))
+        scored = self.score(frames)
+        return replace(_normals(scored.heatmap, float(frames.mean())), scores=scored.score)
 
     def explain(self, frame: Frame) -> Explanation | None:
         """See Subject."""

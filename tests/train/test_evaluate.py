@@ -52,6 +52,25 @@ def test_figures_are_those_of_the_scores(result: Evaluation) -> None:
     assert all(0 <= value <= 1 for key in KEYS - {"threshold", "n_normal", "n_anomalous"} if (value := figures[key]))
 
 
+def test_a_saved_run_decides_on_one_image_alone(folder: Path, result: Evaluation) -> None:
+    """Nothing of the test set is needed: score and threshold are the run's own."""
+    subject = RunSubject(load_run(folder))
+    assert subject.threshold == result.threshold and subject.threshold is not None
+    for index in (0, 7):
+        alone = subject.score(result.test.frames[index : index + 1]).score
+        assert alone == pytest.approx(result.scored.score[index : index + 1], rel=1e-5)
+        decided = bool(alone[0] > subject.threshold.value)
+        assert decided == bool(result.scored.score[index] > subject.threshold.value)
+
+
+def test_no_image_is_in_two_parts_and_no_bad_one_is_trained_on(folder: Path, result: Evaluation) -> None:
+    record = load_run(folder).record
+    parts = [set(record.training), set(record.validation)]
+    parts.append({str(path.relative_to(record.data_root)) for path in result.test.paths})
+    assert sum(len(part) for part in parts) == len(set.union(*parts)) == 23
+    assert all(name.startswith("train/good/") for name in parts[0] | parts[1])
+
+
 def test_controls_are_measured_on_what_the_model_sees(result: Evaluation) -> None:
     frames, bad = result.test.frames, result.test.anomalous
     brightness = frames.mean((1, 2, 3))
@@ -99,7 +118,10 @@ def test_command_writes_json_and_report(
     assert set(json.loads(json_.read_text())) >= KEYS
     page = html.read_text()
     assert page.count("data:image/png;base64,") >= 2 + 3 * 8
-    assert "reconstruction" in page and "held-out good frames" in page and 'src="http' not in page
+    assert "reconstruction" in page and "held-out good images" in page and 'src="http' not in page
+    said = json.loads(json_.read_text())
+    assert f"<b>{said['detection_rate']:.0%}</b> of the bad images are found" in page
+    assert f"{round(4 * said['detection_rate'])} ({said['detection_rate']:.1%})</td></tr>" in page
 
 
 def test_a_mask_of_another_size_is_refused(folder: Path, small_data: Path, tmp_path: Path) -> None:

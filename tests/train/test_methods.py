@@ -44,14 +44,14 @@ def test_outputs_have_the_face_of_the_scoring_graph(method: Method) -> None:
 
 def test_score_depends_on_the_image_alone(method: Method) -> None:
     """Order, batch size and repetition change nothing: no batch statistics, no random numbers."""
-    frames = random_frames(6, seed=8)
+    frames = random_frames(64, seed=8)
     together = scores_of(method, frames)
-    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
     for whole, shuffled in zip(together, scores_of(method, frames[order]), strict=True):
         assert relative(shuffled, whole[order]) < 1e-5
-    alone = [scores_of(method, frames[i : i + 1]) for i in range(6)]
+    alone = [scores_of(method, frames[i : i + 1]) for i in range(0, 64, 9)]
     for index, whole in enumerate(together):
-        assert relative(torch.cat([one[index] for one in alone]), whole) < 1e-5
+        assert relative(torch.cat([one[index] for one in alone]), whole[::9]) < 1e-5
     for whole, again in zip(together, scores_of(method, frames), strict=True):
         assert torch.equal(whole, again)
 

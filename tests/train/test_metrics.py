@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from train.metrics import aupro, auroc, balanced_accuracy, intersection_over_union, pixel_auroc
+from edge.threshold import fit_threshold
+from train.metrics import (
+    aupro,
+    auroc,
+    balanced_accuracy,
+    intersection_over_union,
+    pixel_auroc,
+    threshold_interval,
+)
 
 
 def grid(rows: list[list[float]]) -> NDArray[np.float32]:
@@ -69,3 +77,29 @@ def test_touching_corners_are_one_region() -> None:
 
 def test_no_defect_no_figure() -> None:
     assert aupro([np.ones((4, 4), np.float32)], [np.zeros((4, 4), bool)]) is None
+
+
+def test_threshold_interval_holds_the_threshold_and_narrows_with_more_images() -> None:
+    random, widths = np.random.default_rng(1), []
+    for count in (50, 800):
+        scores = random.normal(size=count)
+        threshold = fit_threshold(scores, 0.05, in_order=True)
+        found = threshold_interval(scores, threshold)
+        assert found is not None and found == threshold_interval(scores, threshold)
+        assert found[0] <= threshold.value <= found[1]
+        widths.append(found[1] - found[0])
+    assert widths[1] < widths[0] / 2
+
+
+def test_threshold_interval_is_wider_where_neighbours_are_alike() -> None:
+    parts = np.random.default_rng(2).normal(size=60)
+    repeated = np.repeat(parts, 6)
+    threshold = fit_threshold(repeated, 0.05)
+    alike, apart = (threshold_interval(scores, threshold) for scores in (repeated, np.tile(parts, 6)))
+    assert alike is not None and apart is not None
+    assert alike[1] - alike[0] > 1.3 * (apart[1] - apart[0])
+
+
+def test_threshold_interval_needs_twenty_scores() -> None:
+    scores = np.arange(19.0)
+    assert threshold_interval(scores, fit_threshold(scores, 0.05)) is None
