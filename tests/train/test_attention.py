@@ -13,6 +13,7 @@ from train.method import UNKNOWN, Batch
 from train.models.attention import Attention, AttentionScorer, follow, one_cycle
 from train.models.attention_batch import examples_of, tensors_of
 from train.models.attention_loss import cells_of, losses
+from train.models.attention_mirror import Mirrors, mirrored_frame, mirrored_images
 from train.models.attention_net import AttentionNet, normalised
 from train.models.attention_normal import Distance, Moments, ReferenceDistance, Scales
 from train.noise import Noise
@@ -38,15 +39,19 @@ def test_without_normal_images_the_distance_is_the_norm() -> None:
     assert torch.allclose(Distance(Moments(4))(features)[:, 0], features.norm(dim=1) / 2, atol=1e-5)
 
 
-def test_scales_are_mean_and_deviation() -> None:
-    maps = torch.randn(8, 2, 5, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0])[:, None, None]
+def test_scales_are_the_mean_of_cells_and_the_deviation_of_peaks() -> None:
+    heights = torch.tensor([[2.0, 20.0], [4.0, 50.0], [6.0, 20.0], [8.0, 50.0]])
+    maps = torch.zeros(4, 2, 8, 8)
+    maps[:, :, 2:5, 3:6] = heights[:, :, None, None]
     scales = Scales(2)
     scales.add(maps[:3])
     scales.add(maps[3:])
-    mean, deviation = scales.mean_and_deviation()
-    flat = maps.transpose(0, 1).flatten(1)
-    assert torch.allclose(mean, flat.mean(1), atol=1e-5)
-    assert torch.allclose(deviation, flat.std(1, unbiased=False), atol=1e-4)
+    assert torch.allclose(scales.mean(), maps.mean((0, 2, 3)))
+    assert torch.allclose(scales.peak_deviation(), heights.std(0, unbiased=False), atol=1e-4)
+
+
+def test_without_normal_images_scales_change_nothing() -> None:
+    assert not Scales(3).mean().any() and (Scales(3).peak_deviation() == 1).all()
 
 
 def test_score_ignores_brightness_contrast_and_tint() -> None:
@@ -106,6 +111,37 @@ def test_known_anomalies_are_learnt() -> None:
         assert float(scorer(known)[0].min()) > float(scorer(frames)[0].max())
         heatmap = scorer(known)[2]
     assert float(heatmap[:, 5:11, 5:11].mean()) > 2 * float(heatmap[:, :3].mean())
+
+
+def test_mirrored_pictures_are_good_where_they_look_no_stranger() -> None:
+    generator = torch.Generator().manual_seed(0)
+    upright = torch.randn(64, generator=generator) * 2 + 5
+    mirrors = Mirrors()
+    assert mirrors.good() == (0,)
+    peaks = torch.stack([upright, upright + 1, upright + 9, upright - 9])
+    mirrors.add(peaks[:, :30])
+    mirrors.add(peaks[:, 30:])
+    assert mirrors.good() == (0, 1, 3)
+
+
+def test_mirrored_pictures_are_judged_before_they_are_used() -> None:
+    method = tiny("attention", (64, 64))
+    assert isinstance(method, Attention)
+    minimise, frames = minimiser(method), random_frames(8, (64, 64))
+    for progress in (0.1, 0.26, 0.29, 0.5):
+        method.networks.train()
+        method.step("attention", Batch(frames, Noise(0), progress=progress), minimise)
+    assert int(method.mirrors.count) == 16
+
+
+@pytest.mark.parametrize("orientation", range(4))
+def test_frames_and_images_are_mirrored_alike(orientation: int) -> None:
+    frame = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    found = mirrored_frame(frame, np.random.default_rng(0), (orientation,))
+    image = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None]
+    assert np.array_equal(mirrored_images(image, orientation)[0].permute(1, 2, 0).numpy(), found)
+    assert found.flags.c_contiguous and found.dtype == np.float32
+    assert sum(np.array_equal(found, mirrored_frame(frame, np.random.default_rng(0), (o,))) for o in range(4)) == 1
 
 
 def test_average_follows_weights_and_statistics() -> None:

@@ -1,7 +1,8 @@
 """Hard synthetic anomalies: good images with defects drawn, mixed and warped into them, and masks of what changed.
 
 The idea is the two-stage attention paper's (hard augmentation, CutMix-like regions); shapes, contents and blending are
-richer than its rectangles. A change counts as a defect only where it can be seen against the surface around it.
+richer than its rectangles. A change counts as a defect as far as it can be seen against the surface around it: faint
+ones are drawn too, and are normal. (Labels that grow with the change: NSA, Schlueter et al., 2022.)
 """
 
 from __future__ import annotations
@@ -54,12 +55,15 @@ FAITHFUL = {contents.elsewhere, contents.stranger, contents.twin, contents.bent,
 KINDS = 2 * len(CONTENTS)
 GRID = 32  # cells a side in which the place of a defect is drawn
 TRIES = 12
+THIN_LOSS = 1.8  # the blur that measures a change takes away about half of a thin line
+FAINT_SHARE = 0.3  # of the changes
+FAINT, PLAIN = 0.3, 0.9  # of the visible difference: below the first a change is normal, from the second on a defect
 
 
 @dataclass(frozen=True)
 class Defective:
-    """`image` float32 [H, W, C] in 0..255; `mask` float32 [H, W], 1 = changed; `kind` uint8 [H, W], 0 = none, else
-    1 + which content made the change (KINDS in all: thin and broad marks count apart)."""
+    """`image` float32 [H, W, C] in 0..255; `mask` float32 [H, W] in 0..1, how plainly a pixel was changed; `kind` uint8
+    [H, W], 0 = none, else 1 + which content made the change (KINDS in all: thin and broad marks count apart)."""
 
     image: Array
     mask: Array
@@ -70,7 +74,7 @@ def with_defects(image: Array, others: Sequence[NDArray[np.uint8]], random: Rand
     """`image` (float32 [H, W, C], 0..255, sides of 32 or more) with one to three defects.
 
     `others` are normal images of the same shape to take material from. Places are drawn where the part is rather than
-    its background. The mask is empty only if no defect could be seen in a dozen tries.
+    its background. The mask is empty if all are faint.
     """
     places = _interest(image)
     empty = np.zeros(image.shape[:2], np.float32)
@@ -98,51 +102,51 @@ def _one_defect(
     content = _drawn(THIN if thin else CONTENTS, random)
     opacity = 1.0 if random.random() < 0.5 else float(random.uniform(0.35, 1))
     change = (content(site, random) - site.patch) * (opacity * mask[:, :, None])
-    least = _least_visible(site, thin, random)
-    visible = _made_visible(change, mask, least, content in FAITHFUL)
+    unit, faint = _visible_difference(site, thin), bool(random.random() < FAINT_SHARE)
+    wanted = unit * log_uniform(random, *((0.5 * FAINT, 2 * FAINT) if faint else (PLAIN, 2.5)))
+    visible = _scaled(change, mask, wanted, faint, content in FAITHFUL)
     if visible is None:
         return None
     index = [c for c, _ in CONTENTS].index(content) + 1 + (len(CONTENTS) if thin else 0)
-    return _painted(start, site, visible, (least, thin, index))
+    return _painted(start, site, visible, (unit, thin, index))
 
 
-def _painted(start: Defective, site: Site, change: Array, how: tuple[float, bool, int]) -> Defective | None:
-    least, thin, index = how
+def _painted(start: Defective, site: Site, change: Array, how: tuple[float, bool, int]) -> Defective:
+    unit, thin, index = how
     side = 3 if thin else 5
     changed = np.clip(site.patch + change, 0, 255)  # white on white is nothing: what clipping leaves is what is seen
     difference = np.abs(changed - site.patch).max(2)
-    strength = cv2.blur(difference, (side, side))
-    level = max(0.2 * float(np.quantile(strength, 0.98)), (0.175 if thin else 0.35) * least)
-    seen = strength > level
-    if int(seen.sum()) < 3 or float(difference[seen].mean()) < 0.5 * level:
-        return None
+    strength = cv2.blur(difference, (side, side)) / np.float32(unit)
+    if thin:
+        strength = strength * np.float32(THIN_LOSS)
+    truth = np.clip((strength - FAINT) / (PLAIN - FAINT), 0, 1)
     rows = slice(site.top, site.top + site.height)
     columns = slice(site.left, site.left + site.width)
     image, mask, kind = start.image.copy(), start.mask.copy(), start.kind.copy()
     image[rows, columns] = changed
-    mask[rows, columns][seen] = 1
-    kind[rows, columns][seen] = index
+    mask[rows, columns] = np.maximum(mask[rows, columns], truth)
+    kind[rows, columns][truth > 0.5] = index
     return Defective(image, mask, kind)
 
 
-def _least_visible(site: Site, thin: bool, random: Random) -> float:
+def _visible_difference(site: Site, thin: bool) -> float:
     """Grey levels by which a defect must differ here: more on a rough surface, more if it is thin."""
     patch = site.patch
     rough = float((patch - cv2.blur(patch, (7, 7)).reshape(patch.shape)).std())
     large = site.height * site.width > site.image.shape[0] * site.image.shape[1] / 16
-    least = max((0.3 if large else 0.5) * site.contrast, 1.5 * rough)
-    return least * (1.6 if thin else 1.0) * log_uniform(random, 1, 2.5)
+    return max((0.3 if large else 0.5) * site.contrast, 1.5 * rough) * (1.6 if thin else 1.0)
 
 
-def _made_visible(change: Array, mask: Array, least: float, faithful: bool) -> Array | None:
-    """`change`, amplified to `least` if it is weaker; None if it is nothing, or a weak change of faithful content."""
+def _scaled(change: Array, mask: Array, wanted: float, faint: bool, faithful: bool) -> Array | None:
+    """`change`, amplified to `wanted` grey levels inside `mask` if weaker, weakened to it if `faint`; None if it is
+    nothing, or a weak change of faithful content."""
     inside = mask > 0.3
     if not inside.any():
         return None
     peak = float(np.quantile(np.abs(change).max(2)[inside], 0.8))
-    if peak < 1e-3 or (faithful and peak < 0.4 * least):
+    if peak < 1e-3 or (faithful and not faint and peak < 0.4 * wanted):
         return None
-    return change * np.float32(least / peak) if peak < least else change
+    return change * np.float32(wanted / peak) if faint or peak < wanted else change
 
 
 def _site(
@@ -168,7 +172,7 @@ def _interest(image: Array) -> NDArray[np.float64]:
     detail = cv2.blur(np.abs(small - smooth).max(2), (3, 3))
     interest = np.abs(small - border_colour(small)).max(2) + 2 * detail
     interest = np.minimum(interest, np.quantile(interest, 0.9)).astype(np.float64)
-    interest = interest / (interest.mean() + 1e-3) + 0.15
+    interest = interest / (interest.mean() + 1e-3) + 0.05
     return np.asarray(interest / interest.sum(), np.float64)
 
 

@@ -13,6 +13,8 @@ from train.augment.shapes import smooth_field
 Array = NDArray[np.float32]
 Random = np.random.Generator
 
+SHADE = 0.1  # depth of uneven light; deeper or finer, and surfaces that are worked unevenly count as normal
+
 
 def moved(image: Array, random: Random, strength: float = 1.0) -> Array:
     """`image` turned by 1.5 degrees, scaled by 2 % and shifted by 1.5 % of its side (deviations, x strength).
@@ -28,12 +30,13 @@ def moved(image: Array, random: Random, strength: float = 1.0) -> Array:
 
 
 def relit(images: Sequence[Array], random: Random, strength: float = 1.0) -> list[Array]:
-    """One change of gain, offset, gamma, illumination gradient, focus and sensor noise, the same for all `images`."""
+    """One change of gain, offset, gamma, broad light and shade, focus and sensor noise, the same for all `images`."""
     height, width = images[0].shape[:2]
     gain = float(np.exp(random.normal(0, 0.12 * strength)))
     offset, gamma = float(random.normal(0, 8 * strength)), float(np.exp(random.normal(0, 0.08 * strength)))
-    slope = 0.05 * strength if random.random() < 0.5 else 0.0
-    light = gain * (1 + slope * smooth_field(random, height, width, 2))[:, :, None]
+    slope = SHADE * strength if random.random() < 0.5 else 0.0
+    cells = int(random.integers(2, 4))
+    light = gain * np.exp(slope * smooth_field(random, height, width, cells))[:, :, None]
     noise = _sensor_noise(images[0].shape, random)
     sigma = float(random.uniform(0.3, 0.7)) if random.random() < 0.15 else 0.0
     return [_relit_one(image, sigma, gamma, light, noise + offset) for image in images]
@@ -43,7 +46,7 @@ def _relit_one(image: Array, sigma: float, gamma: float, light: Array, offset: A
     clean = np.clip(image, 0, 255)
     if sigma:
         clean = cv2.GaussianBlur(clean, (0, 0), sigma).reshape(image.shape)
-    bright = 255 * np.power(clean / np.float32(255), np.float32(gamma))
+    bright = 255 * cv2.pow(clean / np.float32(255), gamma).reshape(image.shape)
     return np.asarray(np.clip(bright * light + offset, 0, 255), np.float32)
 
 

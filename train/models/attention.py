@@ -31,17 +31,22 @@ from train.method import (
 )
 from train.models.attention_batch import examples_of, tensors_of, varied
 from train.models.attention_loss import losses
+from train.models.attention_mirror import ORIENTATIONS, UPRIGHT, Mirrors, mirrored_images
 from train.models.attention_net import AttentionNet, Seen, light_of, normalised
-from train.models.attention_normal import Distance, Moments, ReferenceDistance, Scales, enlarged
+from train.models.attention_normal import Distance, Moments, ReferenceDistance, Scales, enlarged, smoothed
 from train.models.blocks import snapshot
 from train.scoring import masked_error, squared_error
 
 PARTS = 3  # of the score: attention logit, distance of the middle and of the deep features
+LOOK = (0.25, 0.3)  # share of the training in which mirrored pictures are judged, before they are used
 WARM_UP = 0.1  # share of the training in which the learning rate rises
 
 
 class AttentionScorer(nn.Module):
-    """The scoring graph: three maps in their normal deviations, weighted, added, smoothed; the score is the peak."""
+    """The scoring graph: three maps in units of their normal peaks' deviation, added, smoothed; the score is the peak.
+
+    A part whose peaks differ much between good pictures is a poor witness, however sharp its map is.
+    """
 
     scale: Tensor
     shift: Tensor
@@ -49,7 +54,7 @@ class AttentionScorer(nn.Module):
     def __init__(self, network: AttentionNet, distances: list[nn.Module], scales: Scales, weights: Tensor) -> None:
         super().__init__()
         self.network, self.middle, self.deep = network, *distances
-        mean, deviation = scales.mean_and_deviation()
+        mean, deviation = scales.mean(), scales.peak_deviation()
         share = weights.to(deviation) / deviation
         self.register_buffer("scale", share[None, :, None, None])
         self.register_buffer("shift", (share * mean).sum()[None, None, None])
@@ -59,7 +64,7 @@ class AttentionScorer(nn.Module):
         x = images_from_frames(frame)
         seen = self.network(normalised(x))
         odd = (self.parts(seen) * self.scale).sum(1, keepdim=True) - self.shift
-        smooth = F.avg_pool2d(F.softplus(odd), 3, 1, 1, count_include_pad=False)
+        smooth = smoothed(F.softplus(odd))
         error = squared_error(F.avg_pool2d(normalised(x), 4), seen.redrawn)
         heatmap = enlarged(smooth, (frame.shape[1] // 4, frame.shape[2] // 4))
         return smooth.amax((1, 2, 3)), masked_error(error, self._mask(seen)), heatmap[:, 0]
@@ -95,7 +100,7 @@ class Attention:
         "image": 0.3,
         "kinds": 0.3,
         "redraw": 0.3,
-        "attention_part": 2.0,  # weights in the score: turned parts gain from it, textures from the others
+        "attention_part": 1.0,  # weights in the score
         "middle_part": 1.0,
         "deep_part": 1.0,
         "bfloat16": True,  # on processors that have it: training takes less than half the time
@@ -107,7 +112,7 @@ class Attention:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = snapshot(self.network)
         self.moments = nn.ModuleList(Moments(4 * config.base_width) for _ in range(2))
-        self.scales, self.steps = Scales(PARTS), Steps()
+        self.scales, self.steps, self.mirrors = Scales(PARTS), Steps(), Mirrors()
         self.networks = nn.ModuleDict(
             {
                 "network": self.network,
@@ -115,6 +120,7 @@ class Attention:
                 "moments": self.moments,
                 "scales": self.scales,
                 "steps": self.steps,
+                "mirrors": self.mirrors,
             }
         )
         self._optimiser: Optimizer | None = None
@@ -141,7 +147,8 @@ class Attention:
             return self._train(batch, minimise)
         self.average.eval()
         with torch.no_grad(), torch.autocast(batch.frames.device.type, enabled=False):
-            images = varied(batch.frames, [int(s) for s in batch.noise.integers(2**31, len(batch.frames))], 0.5)
+            seeds = [int(s) for s in batch.noise.integers(2**31, len(batch.frames))]
+            images = varied(batch.frames, seeds, 0.5, self.mirrors.good())
             if phase == "features":
                 seen = self.average(normalised(images))
                 self.moments[0].add(seen.middle)  # type: ignore[operator]
@@ -153,7 +160,10 @@ class Attention:
 
     def _train(self, batch: Batch, minimise: Minimise) -> dict[str, float]:
         device = batch.frames.device
-        images, truth = tensors_of(examples_of(batch), device)
+        if LOOK[0] <= batch.progress < LOOK[1]:
+            self._look(batch.frames)
+        orientations = UPRIGHT if batch.progress < LOOK[1] else self.mirrors.good()
+        images, truth = tensors_of(examples_of(batch, orientations), device)
         with self._half(device):
             seen = self.network(images)
         parts = losses(seen, truth)
@@ -164,6 +174,14 @@ class Attention:
         self.steps.count += 1
         follow(self.average, self.network, min(0.998, float((self.steps.count + 1) / (self.steps.count + 10))))
         return {name: float(loss.detach()) for name, loss in parts.items()}
+
+    def _look(self, frames: Tensor) -> None:
+        """Let the averaged network see good pictures, mirrored too."""
+        images = normalised(images_from_frames(frames))
+        self.average.eval()
+        with torch.no_grad(), self._half(frames.device):
+            maps = [self.average(mirrored_images(images, o)).logits.float() for o in range(ORIENTATIONS)]
+        self.mirrors.add(torch.stack([smoothed(m).amax((1, 2, 3)) for m in maps]))
 
     def _schedule(self, progress: float) -> None:
         """One cycle over the phase: a linear rise, then half a cosine down to a hundredth."""

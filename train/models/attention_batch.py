@@ -16,6 +16,7 @@ from train.augment.hard import with_defects
 from train.augment.normal import moved, relit
 from train.method import UNKNOWN, Batch
 from train.models.attention_loss import Truth
+from train.models.attention_mirror import UPRIGHT, mirrored_frame
 from train.models.attention_net import STRIDE, light_of, normalised
 
 Array = NDArray[np.float32]
@@ -24,33 +25,35 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Example:
-    """One picture with its truth. `image`, `normal` float32 [H, W, C] in 0..255; `mask` float32 [H, W], UNKNOWN where
-    nobody marked it; `kind` uint8 [H, W]."""
+    """One picture with its truth. `image`, `normal` float32 [H, W, C] in 0..255; `mask` float32 [H, W] in 0..1,
+    UNKNOWN where nobody marked it; `kind` uint8 [H, W]; `anomalous` 0..1."""
 
     image: Array
     normal: Array
     mask: Array
     kind: NDArray[np.uint8]
-    anomalous: bool
+    anomalous: float
     redrawable: bool = True
 
 
-def examples_of(batch: Batch) -> list[Example]:
-    """For each frame a varied normal copy and one with defects, then known anomalies, a third of the batch at most."""
+def examples_of(batch: Batch, orientations: Sequence[int] = UPRIGHT) -> list[Example]:
+    """For each frame a varied normal copy and one with defects, then known anomalies, a third of the batch at most.
+
+    Frames are put in one of `orientations` each, see train.models.attention_mirror."""
     frames = list(batch.frames.cpu().numpy())
     seeds = [int(s) for s in batch.noise.integers(2**31, len(frames))]
     with ThreadPoolExecutor(THREADS) as pool:
-        pairs = list(pool.map(lambda i: _pair(frames, i, seeds[i]), range(len(frames))))
+        pairs = list(pool.map(lambda i: _pair(frames, i, seeds[i], orientations), range(len(frames))))
     examples = [example for side in zip(*pairs, strict=True) for example in side]
-    return examples + _known(batch)
+    return examples + _known(batch, orientations)
 
 
-def varied(frames: Tensor, seeds: Sequence[int], strength: float) -> Tensor:
+def varied(frames: Tensor, seeds: Sequence[int], strength: float, orientations: Sequence[int] = UPRIGHT) -> Tensor:
     """uint8 [N, H, W, C] -> float32 [N, C, H, W] in -1..1, each moved and relit as a good part may be."""
 
     def one(index: int) -> Array:
         random = np.random.default_rng(seeds[index])
-        image = moved(pixels[index].astype(np.float32), random, strength)
+        image = moved(mirrored_frame(pixels[index], random, orientations), random, strength)
         return relit([image], random, strength)[0]
 
     pixels = frames.cpu().numpy()
@@ -69,7 +72,7 @@ def tensors_of(examples: Sequence[Example], device: torch.device) -> tuple[Tenso
     return normalised(images).contiguous(memory_format=torch.channels_last), Truth(
         mask=mask * known,
         known=known,
-        anomalous=torch.tensor([float(e.anomalous) for e in examples], device=device),
+        anomalous=torch.tensor([e.anomalous for e in examples], device=device),
         kind=kind.long().to(device),
         normal=F.avg_pool2d(normal, 4),
         redrawable=torch.tensor([float(e.redrawable) for e in examples], device=device),
@@ -81,34 +84,36 @@ def _images(images: Sequence[Array], device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(planes, np.float32)).to(device) / 127.5 - 1
 
 
-def _pair(frames: Sequence[NDArray[np.uint8]], index: int, seed: int) -> tuple[Example, Example]:
+def _pair(
+    frames: Sequence[NDArray[np.uint8]], index: int, seed: int, orientations: Sequence[int]
+) -> tuple[Example, Example]:
     random = np.random.default_rng(seed)
-    normal = moved(frames[index].astype(np.float32), random)
+    normal = moved(mirrored_frame(frames[index], random, orientations), random)
     defective = with_defects(normal, frames, random)
     clean, bad = relit([normal, defective.image], random)
     # often another light for the normal copy: light alone must not tell the two apart
     clean_alone = relit([normal], random)[0] if random.random() < 0.5 else clean
     none = np.zeros_like(defective.mask)
     return (
-        Example(clean_alone, clean_alone, none, none.astype(np.uint8), False),
-        Example(bad, clean, defective.mask, defective.kind, bool(defective.mask.any())),
+        Example(clean_alone, clean_alone, none, none.astype(np.uint8), 0.0),
+        Example(bad, clean, defective.mask, defective.kind, float(defective.mask.max())),
     )
 
 
-def _known(batch: Batch) -> list[Example]:
+def _known(batch: Batch, orientations: Sequence[int]) -> list[Example]:
     if batch.known is None or batch.known_masks is None:
         return []
     count = max(1, len(batch.frames) // 2)
     seeds = [int(s) for s in batch.noise.integers(2**31, len(batch.known))]
     frames, masks = batch.known.cpu().numpy(), batch.known_masks.cpu().numpy()
-    return [_known_one(frames[i], masks[i], seeds[i]) for i in range(min(count, len(frames)))]
+    return [_known_one(frames[i], masks[i], seeds[i], orientations) for i in range(min(count, len(frames)))]
 
 
-def _known_one(frame: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int) -> Example:
+def _known_one(frame: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int, orientations: Sequence[int]) -> Example:
     random = np.random.default_rng(seed)
     marked = bool((mask != UNKNOWN).all())
-    layers = np.concatenate([frame, np.where(mask == 1, 255, 0).astype(np.uint8)[:, :, None]], 2).astype(np.float32)
-    shifted = moved(layers, random)
+    layers = np.concatenate([frame, np.where(mask == 1, 255, 0).astype(np.uint8)[:, :, None]], 2)
+    shifted = moved(mirrored_frame(layers, random, orientations), random)
     image = relit([np.ascontiguousarray(shifted[:, :, :-1])], random)[0]
     truth = (shifted[:, :, -1] > 127).astype(np.float32) if marked else np.full(mask.shape, UNKNOWN, np.float32)
-    return Example(image, image, truth, np.zeros(mask.shape, np.uint8), True, redrawable=False)
+    return Example(image, image, truth, np.zeros(mask.shape, np.uint8), 1.0, redrawable=False)

@@ -89,29 +89,46 @@ class ReferenceDistance(nn.Module):
 
 
 class Scales(nn.Module):
-    """Mean and deviation of each of P maps over normal images, so that maps of different kinds can be added."""
+    """Mean of each of P maps over normal images, and deviation of its peak, so that maps of different kinds add up."""
 
     sums: Tensor
+    peaks: Tensor
 
     def __init__(self, parts: int) -> None:
         super().__init__()
-        self.register_buffer("sums", torch.zeros(3, parts, dtype=torch.float64))
+        self.register_buffer("sums", torch.zeros(2, parts, dtype=torch.float64))
+        self.register_buffer("peaks", torch.zeros(3, parts, dtype=torch.float64))
 
     def add(self, maps: Tensor) -> None:
-        """Take in maps [N, P, h, w]."""
-        values = maps.detach().transpose(0, 1).flatten(1).double()
-        part = torch.stack([torch.full_like(values[:, 0], values.shape[1]), values.sum(1), (values**2).sum(1)])
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(part)
-        self.sums += part
+        """Take in maps [N, P, h, w]; a peak is the largest value after `smoothed`."""
+        cells = maps.detach().transpose(0, 1).flatten(1).double()
+        tops = smoothed(maps.detach()).amax((2, 3)).T.double()
+        for buffer, rows in (
+            (self.sums, [torch.full_like(cells[:, 0], cells.shape[1]), cells.sum(1)]),
+            (self.peaks, [torch.full_like(tops[:, 0], tops.shape[1]), tops.sum(1), (tops**2).sum(1)]),
+        ):
+            part = torch.stack(rows)
+            if dist.is_available() and dist.is_initialized():
+                dist.all_reduce(part)
+            buffer += part
 
-    def mean_and_deviation(self) -> tuple[Tensor, Tensor]:
-        """float32 [P] each; 0 and 1 if nothing was taken in."""
-        count, total, squares = self.sums
-        if count[0] == 0:
-            return torch.zeros_like(total).float(), torch.ones_like(total).float()
-        mean = total / count
-        return mean.float(), (squares / count - mean**2).clamp(min=1e-8).sqrt().float()
+    def mean(self) -> Tensor:
+        """Of all cells, float32 [P]; 0 if nothing was taken in."""
+        return (self.sums[1] / self.sums[0].clamp(min=1)).float()
+
+    def peak_deviation(self) -> Tensor:
+        """Float32 [P]; 1 if fewer than two images were taken in."""
+        count, total, squares = self.peaks
+        if count[0] < 2:
+            return torch.ones_like(total).float()
+        variance: Tensor = squares / count - (total / count) ** 2
+        return variance.clamp(min=1e-8).sqrt().float()
+
+
+def smoothed(x: Tensor) -> Tensor:
+    """Mean over 3x3 cells, those outside left out."""
+    mean: Tensor = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    return mean
 
 
 def enlarged(x: Tensor, size: tuple[int, int]) -> Tensor:
