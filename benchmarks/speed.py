@@ -34,6 +34,7 @@ from export.rewrites.table import REWRITES
 
 NETS = ((128, 16), (128, 32), (128, 64), (256, 16), (256, 32))  # image side, width
 INT8 = ("onnxruntime int8", "openvino int8", "openvino int8-bf16")
+BYTES = {"fp32": 4, "bf16": 2, "int8-bf16": 1}  # of a value
 SIZES = (64, 128, 256, 512)
 BATCHES = (1, 2, 4, 8, 16)
 IMAGE = Path(__file__).parents[1] / "docs" / "images" / "cost.png"
@@ -104,19 +105,21 @@ def roofline(asked: argparse.Namespace) -> None:
     """Multiply-accumulates and bytes against the machine's measured peaks: which fraction of the bound is reached."""
     single = graph(32, 128)
     macs, moved = work(single)
-    peaks = {"fp32": peak_macs("fp32", asked.threads), "bf16": peak_macs("bf16", asked.threads)}
+    peaks = {precision: peak_macs(precision, asked.threads) for precision in BYTES}
     bandwidth = peak_bytes()
     print(f"{macs / 1e6:.0f} M multiply-accumulates, {moved / 1e6:.0f} MB read and written in fp32")
-    print(f"peaks: {peaks['fp32'] / 1e9:.0f} G/s fp32, {peaks['bf16'] / 1e9:.0f} G/s bf16, {bandwidth / 1e9:.1f} GB/s")
+    found = ", ".join(f"{peak / 1e9:.0f} G/s {precision}" for precision, peak in peaks.items())
+    print(f"peaks: {found}, {bandwidth / 1e9:.1f} GB/s")
     calls = {
         "onnxruntime fp32": onnxruntime_call(single, asked.threads),
         "openvino fp32": openvino_call(single, "fp32", asked.threads),
         "openvino bf16": openvino_call(single, "bf16", asked.threads),
+        "openvino int8-bf16": openvino_call(int8_graph(single, 128), "int8-bf16", asked.threads),
     }
     times = in_turn(calls, frames(128), asked.rounds, asked.clock == "cpu")
     for name, taken in times.items():
         precision = name.split()[1]
-        least = max(macs / peaks[precision], moved * (0.5 if precision == "bf16" else 1) / bandwidth) * 1e3
+        least = max(macs / peaks[precision], moved * BYTES[precision] / 4 / bandwidth) * 1e3
         print(f"{name}: {np.median(taken):.2f} ms, bound {least:.2f} ms, {least / np.median(taken):.0%} of it reached")
 
 
@@ -147,24 +150,31 @@ def peak_macs(precision: str, threads: int) -> float:
     settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
     found = []
     for side in (256, 512, 1024):
-        product = _product(side)
+        product = _product(side, precision == "int8-bf16")
         request = ov.Core().compile_model(product, "CPU", settings).create_infer_request()
         value = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
-        a = torch.from_numpy(value).to(torch.float32 if precision == "fp32" else torch.bfloat16)
-        calls = {"torch": lambda _, a=a: a @ a, "openvino": lambda _, r=request, v=value: r.infer({0: v})}
+        calls: dict[str, Any] = {"openvino": lambda _, r=request, v=value: r.infer({0: v})}
+        if precision != "int8-bf16":
+            a = torch.from_numpy(value).to(torch.float32 if precision == "fp32" else torch.bfloat16)
+            calls["torch"] = lambda _, a=a: a @ a
         times = in_turn(calls, frames(8), 30, True)
         found += [side**3 / (float(t.min()) * 1e-3) for t in times.values()]
     return max(found)
 
 
-def _product(side: int) -> Any:
+def _product(side: int, int8: bool) -> Any:
     """x [side, side] times a constant, in OpenVINO, whose weights are laid out beforehand, as in a network."""
     import openvino as ov
     from openvino import opset13
 
     x = opset13.parameter([side, side], np.float32)
     weight = np.random.default_rng(1).standard_normal((side, side)).astype(np.float32)
-    return ov.Model([opset13.matmul(x, opset13.constant(weight), False, False)], [x])
+    if not int8:
+        return ov.Model([opset13.matmul(x, opset13.constant(weight), False, False)], [x])
+    low, high = np.float32(-4), np.float32(4)
+    rounded = opset13.fake_quantize(x, low, high, low, high, 256)
+    steps = opset13.fake_quantize(opset13.constant(weight), low, high, low, high, 255)
+    return ov.Model([opset13.matmul(rounded, steps, False, False)], [x])
 
 
 def peak_bytes() -> float:

@@ -9,7 +9,7 @@ from torch import nn
 from tests.train.helpers import random_frames, trained
 from train.method import images_from_frames
 from train.models.blocks import Cbam, DepthwiseSeparable, DuplicatedDepthwise, exportable
-from train.models.dcgan import FeatureDiscriminator
+from train.models.dcgan import FeatureDiscriminator, forward_cam
 from train.models.sagan import AttentionUnet, Sagan
 
 SHARED_MLPS = 77_852  # the paper's tool counts a module at each call, and CBAM calls its MLP twice
@@ -54,6 +54,20 @@ def test_score_is_the_weighted_sum_of_image_and_feature_difference() -> None:
         (_, f), (_, f_hat) = method.discriminator(x), method.discriminator(x_hat)
         expected = 0.2 * ((x - x_hat) ** 2).mean((1, 2, 3)) + 0.8 * ((f - f_hat) ** 2).mean(1)
         assert torch.allclose(method.scorer()(frames)[0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "cells"),
+    [((32, 32), (8, 8)), ((64, 64), (8, 8)), ((128, 96), (16, 12)), ((256, 256), (8, 8)), ((8, 8), (4, 4))],
+)
+def test_the_attention_map_lies_one_convolution_below_the_last(size: tuple[int, int], cells: tuple[int, int]) -> None:
+    """There its coefficient needs no transposed convolution, whatever the picture's size."""
+    net = FeatureDiscriminator(1, 2, size).eval()
+    cam = forward_cam(net)
+    with torch.no_grad():
+        found, _ = cam(torch.zeros(1, 1, *size))
+    assert found.shape == (1, 1, *cells)
+    assert len(cam.blocks) - cam.layer <= 2
 
 
 def test_head_is_the_logit() -> None:
