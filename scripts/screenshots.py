@@ -23,7 +23,8 @@ from train.boltset import write_clip
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"desktop": (1280, 1010), "phone": (390, 1180)}
-FPS, HOLD, SIDE, BOLTS = 15.0, 120, 512, 6  # each bolt is seen for eight seconds; the fourth is bad
+FPS, HOLD, SIDE = 15.0, 120, 512  # each bolt is seen for eight seconds
+BOLTS, FIRST = 5, 1  # two good ones, a missing one, a good one
 
 
 def main() -> None:
@@ -41,23 +42,25 @@ def main() -> None:
 
 
 def cover(clip: Path, covered: Path) -> None:
-    """The clip, and then some seconds of a covered lens."""
+    """The clip from its bolt FIRST on, and then some seconds of a covered lens."""
     reader = cv2.VideoCapture(str(clip))
+    for _ in range(FIRST * HOLD):
+        reader.grab()
     writer = cv2.VideoWriter(str(covered), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (SIDE, SIDE))
     random = np.random.default_rng(0)
     while (read := reader.read())[0]:
         writer.write(read[1])
     for _ in range(HOLD):
-        writer.write(np.asarray(np.abs(random.normal(1, 1, (SIDE, SIDE, 3))), np.uint8))
+        writer.write(np.asarray(random.uniform(0, 12, (SIDE, SIDE, 3)), np.uint8))
     writer.release()
 
 
 def take(bundle: Path, folder: Path, out: Path) -> None:
     """Run the station and wait for each verdict in turn: it is OK after the bad bolt, so that the trend shows one."""
     port = free_port()
-    command = [Path(sys.executable).parent / "edge-run", "--bundle", bundle, "--camera", folder / "camera.mp4"]
-    command += ["--realtime", "--loop", "--config", folder / "station.toml", "--events", folder / "events"]
-    station = subprocess.Popen([*map(str, command), "--page", f"127.0.0.1:{port}"], stdout=subprocess.DEVNULL)
+    command = [Path(sys.executable).parent / "edge-run", "--bundle", bundle.resolve(), "--camera", "camera.mp4"]
+    command += ["--realtime", "--loop", "--config", "station.toml", "--events", "events", "--page", f"127.0.0.1:{port}"]
+    station = subprocess.Popen([*map(str, command)], cwd=folder, stdout=subprocess.DEVNULL)
     try:
         with chromium(folder / "profile") as browser:
             for verdict in ("OK", "ALARM", "OK", "FAULT"):
