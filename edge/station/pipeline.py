@@ -289,13 +289,20 @@ def _health_monitor(bundle: Bundle, limits: HealthLimits) -> HealthMonitor:
     return HealthMonitor(baseline, np.asarray(reference, np.uint8), limits)
 
 
+def _settle_memory() -> None:
+    """What stays is all there: the collector need not walk it while a frame waits, and what opening took goes back."""
+    gc.freeze()
+    with contextlib.suppress(AttributeError):  # glibc's own
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def run(spec: PipelineSpec, words: socket.socket, pictures: socket.socket) -> int:
     """Run until the source ends or the station goes; returns the exit code."""
     sender = PictureSender(pictures)
     pipeline = Pipeline(spec, words, sender)
     try:
         pipeline.open()
-        gc.freeze()  # the garbage collector need not walk the libraries while a frame waits
+        _settle_memory()
         while pipeline.turn():
             sender.check()
         return 0
