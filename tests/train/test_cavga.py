@@ -142,6 +142,18 @@ def test_losses_and_weights_are_the_stated_ones(name: str) -> None:
     assert taken["discriminator"] == pytest.approx(losses["discriminator"])
 
 
+@pytest.mark.parametrize(
+    ("rise", "progress", "factor"), [(0.0, 0.0, 1.0), (0.5, 0.0, 0.0), (0.5, 0.25, 0.5), (0.5, 0.9, 1.0)]
+)
+def test_kl_rises_only_if_asked(rise: float, progress: float, factor: float) -> None:
+    method = cavga("cavga-d", kl_rise=rise)
+    taken: dict[str, float] = {}
+    batch = replace(batch_of(method), progress=progress)
+    losses = method.step("gan", batch, lambda which, loss: taken.update({which: float(loss.detach())}))
+    rest = losses["reconstruction"] + losses["adv"] + 0.01 * losses["ae"]
+    assert taken["net"] == pytest.approx(rest + factor * losses["kl"], rel=1e-5)
+
+
 def test_reconstruction_and_kl_are_the_bound_per_pixel_value() -> None:
     method = cavga("cavga-d")
     x = seen(method)
@@ -196,6 +208,18 @@ def test_heatmap_is_the_inverse_of_a_or_the_anomalous_a() -> None:
         assert torch.allclose(where, by_hand, atol=1e-5)
 
 
+def test_heatmap_may_be_the_inverse_of_the_normal_class() -> None:
+    method = cast(Cavga, trained("cavga-d-w", map_of="normal"))
+    code = method.net.encode(images_from_frames(random_frames(3), 0.0))
+    by_hand = 1 - class_attention(method.net, code, NORMAL)
+    assert torch.allclose(ForwardAttention(method.net, NORMAL)(code), by_hand, atol=1e-5)
+    with torch.no_grad():
+        heatmaps = [scorer(random_frames(3))[2] for scorer in (method.scorer(), method.reference_scorer())]
+        wide = F.interpolate(by_hand.detach(), (32, 32), mode="bilinear")
+    assert torch.allclose(heatmaps[0], heatmaps[1], atol=1e-4)
+    assert torch.allclose(heatmaps[0], Heatmap((32, 32))(wide), atol=1e-4)
+
+
 class Flat(nn.Module):
     """Attention on everything alike: 1 - A is zero."""
 
@@ -232,6 +256,8 @@ def test_options_that_cannot_be_are_refused() -> None:
             tiny("cavga-d", **bad)
     with pytest.raises(UsageError, match="at most 3840"):
         build("cavga-d", MethodConfig(256, 256, 1, 4, {"top": 0.5}))
+    with pytest.raises(UsageError, match="no class odd"):
+        tiny("cavga-d-w", map_of="odd")
     with pytest.raises(UsageError, match="no encoder vgg"):
         tiny("cavga-d", encoder="vgg")
     with pytest.raises(UsageError, match="multiples of 16"):

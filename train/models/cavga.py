@@ -3,7 +3,8 @@
 Unsupervised: L_R + KL + L_adv + 0.01 L_ae; the latent's attention shall cover the whole of a normal picture. Weakly
 supervised (`weak`), with a few known anomalies: L_R + KL + L_adv + 0.001 L_bce + 0.01 L_cga; on normal pictures the
 attention of "normal" shall cover everything and that of "anomalous" nothing.
-Score: how far picture and reconstruction lie apart. Heatmap: 1 - A, or A of the anomalous class.
+Score: how far picture and reconstruction lie apart. Heatmap: 1 - A, or A of the anomalous class as published. With
+`map_of` normal it is 1 - A of the normal class, which L_cga trains; nothing in it raises A of the anomalous class.
 
 L_R is the binary cross-entropy in 0..1, a mean over pixel values. KL and the generator's L_adv, one number each for a
 picture, are divided by how many values it has: so L_R + KL is the VAE's bound per pixel value, 0.01 L_ae weighs the
@@ -96,12 +97,14 @@ class Cavga:
         "separable": False,  # the light form
         "latent": 0,  # channels of the latent map; 0: 128, or fewer for a small picture
         "rows": 0,  # of the latent map, with the dcgan encoder; 0: 8, or a sixteenth of a small picture's
+        "map_of": "anomalous",  # class whose attention is the weakly supervised heatmap; "normal": 1 - that of normal
         "top": 0.0,  # share of the error map that the score is taken from; 0: its mean, as in the paper
         "learning_rate": 1e-3,  # 1e-4 is for pretrained networks and very many epochs
         "discriminator_rate": 2e-4,  # DCGAN's own; at the others' rate it wins at once and drowns the reconstruction
         "decay": False,  # the learning rate falls to a fiftieth along half a cosine: for short training
         "reconstruction": 1.0,
         "kl": 1.0,
+        "kl_rise": 0.0,  # share of the training over which KL's weight rises from 0, so that the latent comes into use
         "adv": 1.0,
         "ae": 0.01,
         "bce": 0.001,
@@ -110,7 +113,7 @@ class Cavga:
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
-        top_of(config)  # a bad share is refused before training, not after
+        top_of(config), kind_of(config)  # bad ones are refused before training, not after
         self.net = CavgaNet(config)
         self.discriminator = Discriminator(config.channels, config.base_width, (config.height, config.width))
         self.networks = nn.ModuleDict({"net": self.net, "discriminator": self.discriminator})
@@ -144,7 +147,8 @@ class Cavga:
         losses = self._losses(x, raw, code)
         losses["adv"] = F.softplus(-self.discriminator(x_hat)).mean() / x[0].numel()
         losses |= self._weak(code, z, len(x)) if self.config.flag("weak") else self._unsupervised(code)
-        minimise("net", torch.stack([self.config.number(name) * value for name, value in losses.items()]).sum())
+        weights = {name: self.config.number(name) for name in losses} | {"kl": self._kl_weight(batch.progress)}
+        minimise("net", torch.stack([weights[name] * value for name, value in losses.items()]).sum())
         real, fake = self.discriminator(x), self.discriminator(x_hat.detach())
         losses["discriminator"] = F.softplus(-real).mean() + F.softplus(fake).mean()
         minimise("discriminator", losses["discriminator"])
@@ -157,6 +161,10 @@ class Cavga:
                 for group in optimiser.param_groups:
                     group["lr"] = factor * self._rate(name)
 
+    def _kl_weight(self, progress: float) -> float:
+        rise = self.config.number("kl_rise")
+        return self.config.number("kl") * (min(1.0, progress / rise) if rise else 1.0)
+
     def validate(self, phase: str, frames: Tensor) -> float:
         """Mean absolute reconstruction error, images in 0..1."""
         x = images_from_frames(frames, 0.0)
@@ -165,12 +173,12 @@ class Cavga:
     def scorer(self) -> nn.Module:
         """See train.method.Method."""
         net = exportable(self.net)
-        return CavgaScorer(net, ForwardAttention(net), self.config).eval()
+        return CavgaScorer(net, ForwardAttention(net, kind_of(self.config)), self.config).eval()
 
     def reference_scorer(self) -> nn.Module:
         """See train.method.Method."""
         net = snapshot(self.net)
-        return CavgaScorer(net, AutogradAttention(net), self.config).eval()
+        return CavgaScorer(net, AutogradAttention(net, kind_of(self.config)), self.config).eval()
 
     def _known(self, batch: Batch) -> list[Tensor]:
         if not self.config.flag("weak"):
@@ -206,6 +214,15 @@ class Cavga:
             maps = [class_attention(self.net, good, kind) for kind in (NORMAL, ANOMALOUS)]
             losses["cga"] = guided_loss(maps[0], maps[1], logits[:normals])
         return losses
+
+
+def kind_of(config: MethodConfig) -> int:
+    """The class whose attention the weakly supervised heatmap is made of. Raises UsageError for another name."""
+    kinds = {"normal": NORMAL, "anomalous": ANOMALOUS}
+    name = str(config.options["map_of"])
+    if name not in kinds:
+        raise UsageError(f"no class {name}", "there are " + ", ".join(kinds), "correct --set map_of=...")
+    return kinds[name]
 
 
 def top_of(config: MethodConfig) -> int:

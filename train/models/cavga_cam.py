@@ -51,40 +51,47 @@ def guided_loss(normal: Tensor, anomalous: Tensor, logits: Tensor) -> Tensor:
 
 
 class ForwardAttention(nn.Module):
-    """Where the anomaly may be, [N, 1, h, w] in 0..1, as forward operators: 1 - A, or A^anomalous if `weak`."""
+    """Where the anomaly may be, [N, 1, h, w] in 0..1, as forward operators.
+
+    Without a classifier 1 - A; with one A^anomalous or, with `kind` NORMAL, 1 - A^normal.
+    """
 
     alpha: Tensor
 
-    def __init__(self, net: CavgaNet) -> None:
+    def __init__(self, net: CavgaNet, kind: int = ANOMALOUS) -> None:
         super().__init__()
         self.weak = net.classifier is not None
-        self.register_buffer("alpha", _alpha(net).detach()[None, :, None, None].clone())
+        self.inverted = not self.weak or kind == NORMAL
+        self.register_buffer("alpha", _alpha(net, kind).detach()[None, :, None, None].clone())
 
     def forward(self, code: Code) -> Tensor:
         """See the class."""
         cam = normalised(F.relu(F.conv2d(code.mean if self.weak else code.last, self.alpha)))
-        return cam if self.weak else 1 - cam
+        return 1 - cam if self.inverted else cam
 
 
 class AutogradAttention(nn.Module):
     """The same by torch.autograd, from a copy of the network."""
 
-    def __init__(self, net: CavgaNet) -> None:
+    def __init__(self, net: CavgaNet, kind: int = ANOMALOUS) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.kind = net, kind
 
     def forward(self, code: Code) -> Tensor:
         """See ForwardAttention."""
         with torch.enable_grad():
             last = code.last.detach().requires_grad_()
             again = Code(last, self.net.mean(last), code.log_variance)
-            weak = self.net.classifier is not None
-            where = class_attention(self.net, again, ANOMALOUS) if weak else 1 - latent_attention(again)
+            if self.net.classifier is None:
+                where = 1 - latent_attention(again)
+            else:
+                cam = class_attention(self.net, again, self.kind)
+                where = 1 - cam if self.kind == NORMAL else cam
         return where.detach()
 
 
-def _alpha(net: CavgaNet) -> Tensor:
+def _alpha(net: CavgaNet, kind: int) -> Tensor:
     """The spatial mean of dy/dA, [K]."""
     if net.classifier is None:
         return net.mean.weight.sum((0, 2, 3))
-    return net.classifier.weight[ANOMALOUS].view(net.shape).mean((1, 2))
+    return net.classifier.weight[kind].view(net.shape).mean((1, 2))

@@ -156,8 +156,8 @@ def channels_of(config: MethodConfig) -> int:
     asked = int(config.number("latent"))
     if asked or min(size) >= SMALL or config.options["encoder"] != "dcgan":
         return asked or CHANNELS
-    cell = 2 ** _dcgan_levels(size, rows_of(config))  # pixels
-    return min(CHANNELS, max(1, cell**2 * config.channels // 16))
+    cell: int = 4 ** _dcgan_levels(size, rows_of(config))  # pixels
+    return min(CHANNELS, max(1, cell * config.channels // 16))
 
 
 def _dcgan(config: MethodConfig, latent: int) -> Coders:
