@@ -1,13 +1,17 @@
 """How often camera health cries wolf on real normal and defective pictures, and which injected faults it finds.
 
-    python benchmarks/camera_health.py DATA > table.md
+    python -m benchmarks.camera_health DATA > table.md
+    python -m benchmarks.camera_health cost
 
 DATA has magnetic_tile/, mvtec_screw/ and clips/. Pictures are shown at 10 per second, as a station would see them.
+`cost` prints what camera health costs, with warm caches.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +143,37 @@ def monitor_of(scene: Scene, hold_s: float | None) -> HealthMonitor:
     return HealthMonitor(statistics, reference, limits)
 
 
+def cost() -> None:
+    """Print the median of each call."""
+    print("| call | median |\n|---|---|")
+    for size in (128, 256, 512):
+        spec = Preprocessing(height=size, width=size, colour="bgr")
+        camera = open_camera("pattern://?width=640&height=480", CameraSettings(realtime=False))
+        images = [preprocess(camera.read(1.0).image, spec) for _ in range(40)]
+        monitor = HealthMonitor(*baseline_from_images(images))
+        calls = [_timed(monitor, image, number) for number, image in enumerate(images * 10)]
+        for column, name in enumerate(("`update`, before the verdict", "`settle`, after it")):
+            median_ms = 1000 * statistics.median(call[column] for call in calls)
+            print(f"| {name}, {size}x{size} colour | {median_ms:.3f} ms |")
+    for width, height in ((640, 480), (1920, 1080)):
+        camera = open_camera(f"pattern://?width={width}&height={height}", CameraSettings(realtime=False))
+        repeats, times = Repeats(), []
+        for image in [camera.read(1.0).image for _ in range(20)] * 5:
+            start = time.perf_counter()
+            repeats.number_of(image)
+            times.append(time.perf_counter() - start)
+        print(f"| `Repeats.number_of`, {width}x{height} colour | {1000 * statistics.median(times):.3f} ms |")
+
+
+def _timed(monitor: HealthMonitor, image: Image, number: int) -> tuple[float, float]:
+    """Seconds of `update` and of `settle`, at such times that each picture's focus and place are put off."""
+    start = time.perf_counter()
+    monitor.update(image, number, number * STEP_S)
+    updated = time.perf_counter()
+    monitor.settle()
+    return updated - start, time.perf_counter() - updated
+
+
 def main(data: Path) -> None:
     """Print both tables."""
     all_scenes = list(scenes(data))
@@ -164,4 +199,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    cost() if sys.argv[1] == "cost" else main(Path(sys.argv[1]))
