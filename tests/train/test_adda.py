@@ -74,6 +74,14 @@ def test_semi_supervised_adds_the_second_discriminator() -> None:
         assert torch.allclose(score, first - 0.2 * belief, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("equilibrium", "names"), [(0.0, ["vae", "discriminator"]), (1e9, ["vae"])])
+def test_the_discriminator_rests_while_it_is_far_ahead(equilibrium: float, names: list[str]) -> None:
+    method = tiny("adda", equilibrium=equilibrium)
+    stepped: list[str] = []
+    losses = method.step("gan", batch_of(method), lambda name, loss: stepped.append(name))
+    assert stepped == names and losses["discriminator"] > 0
+
+
 def test_semi_supervised_without_known_anomalies_is_refused() -> None:
     method = tiny("adda-semi")
     batch = batch_of(method)

@@ -32,6 +32,7 @@ from train.method import (
 )
 from train.models.blocks import ConvBlock, snapshot
 from train.models.vae import SLOPE, ConvVae, image_loss
+from train.processes import mean_over
 from train.scoring import Heatmap, masked_error, squared_error
 
 Cam = ForwardCam | AutogradCam
@@ -125,7 +126,8 @@ class Adda:
         "latent": 128,
         "learning_rate": 3e-4,
         "kl": 1.0,
-        "adv": 1.0,
+        "adv": 50.0,  # beside an image error that is summed over pixels; 1 is too little for the VAE to hear D
+        "equilibrium": 0.33,  # D rests while the mean of its three terms is below this; 0: it never rests
     }
 
     def __init__(self, config: MethodConfig) -> None:
@@ -159,11 +161,17 @@ class Adda:
         weights = {"image": 1.0, "prior": self.config.number("kl"), "adv": self.config.number("adv")}
         minimise("vae", torch.stack([weights[name] * value for name, value in losses.items()]).sum())
         losses["discriminator"] = F.softplus(-judge(x)).mean() + 2 * F.softplus(judge(fakes.detach())).mean()
-        minimise("discriminator", losses["discriminator"])
+        if not self._rests(losses["discriminator"]):
+            minimise("discriminator", losses["discriminator"])
         if "discriminator_ano" in self.judges:
             losses["discriminator_ano"] = self._known_loss(x, batch)
             minimise("discriminator_ano", losses["discriminator_ano"])
         return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _rests(self, loss: Tensor) -> bool:
+        """D is so far ahead that it would saturate: it knows reconstructions by the noise they lack, and its map is
+        then no longer of the object (the equilibrium rule of Larsen et al., whose VAE-GAN this is)."""
+        return mean_over(float(loss.detach()), loss.device) < 3 * self.config.number("equilibrium")
 
     def _known_loss(self, x: Tensor, batch: Batch) -> Tensor:
         """D_ano: normal images are real, known anomalies fake."""
