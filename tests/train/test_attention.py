@@ -128,7 +128,7 @@ def test_mirrored_pictures_are_judged_before_they_are_used() -> None:
     method = tiny("attention", (64, 64))
     assert isinstance(method, Attention)
     minimise, frames = minimiser(method), random_frames(8, (64, 64))
-    for progress in (0.1, 0.26, 0.29, 0.5):
+    for progress in (0.1, 0.56, 0.59, 0.8):
         method.networks.train()
         method.step("attention", Batch(frames, Noise(0), progress=progress), minimise)
     assert int(method.mirrors.count) == 16

@@ -39,6 +39,15 @@ def test_only_the_mask_and_its_rim_change(seed: int, channels: int, size: tuple[
     assert not found.mask[near == 0].any()
 
 
+def test_ungraded_a_pixel_is_either_a_defect_or_not() -> None:
+    image, others = part(), [part().astype(np.uint8)]
+    made = [with_defects(image, others, np.random.default_rng(seed), graded=False) for seed in range(40)]
+    assert all(set(np.unique(m.mask)) <= {0.0, 1.0} and ((m.kind > 0) == (m.mask > 0)).all() for m in made)
+    difference = np.stack([np.abs(m.image - image).max(2) for m in made])
+    mask = np.stack([m.mask for m in made])
+    assert difference[mask > 0].mean() > 5 * difference[mask == 0].mean()
+
+
 def test_the_plainer_a_change_the_more_it_is_a_defect() -> None:
     image, others = part(), [part().astype(np.uint8)]
     made = [with_defects(image, others, np.random.default_rng(seed)) for seed in range(60)]

@@ -1,8 +1,9 @@
 """Hard synthetic anomalies: good images with defects drawn, mixed and warped into them, and masks of what changed.
 
 The idea is the two-stage attention paper's (hard augmentation, CutMix-like regions); shapes, contents and blending are
-richer than its rectangles. A change counts as a defect as far as it can be seen against the surface around it: faint
-ones are drawn too, and are normal. (Labels that grow with the change: NSA, Schlueter et al., 2022.)
+richer than its rectangles. A change counts as a defect where it can be seen against the surface around it. Graded, it
+counts as far as it can be seen: faint changes are drawn too, and are normal. (Labels that grow with the change: NSA,
+Schlueter et al., 2022.)
 """
 
 from __future__ import annotations
@@ -70,18 +71,18 @@ class Defective:
     kind: NDArray[np.uint8]
 
 
-def with_defects(image: Array, others: Sequence[NDArray[np.uint8]], random: Random) -> Defective:
+def with_defects(image: Array, others: Sequence[NDArray[np.uint8]], random: Random, graded: bool = True) -> Defective:
     """`image` (float32 [H, W, C], 0..255, sides of 32 or more) with one to three defects.
 
     `others` are normal images of the same shape to take material from. Places are drawn where the part is rather than
-    its background. The mask is empty if all are faint.
+    its background. Unless `graded`, all are plain, and the mask is 0 or 1; else it is empty if all are faint.
     """
     places = _interest(image)
     empty = np.zeros(image.shape[:2], np.float32)
     found = Defective(image, empty, empty.astype(np.uint8))
     wanted, made = 1 + int(random.random() < 0.3) + int(random.random() < 0.1), 0
     for _ in range(TRIES):
-        changed = _one_defect(found, others, places, random)
+        changed = _one_defect(found, others, (places, graded), random)
         if changed is not None:
             found, made = changed, made + 1
         if made == wanted:
@@ -90,8 +91,9 @@ def with_defects(image: Array, others: Sequence[NDArray[np.uint8]], random: Rand
 
 
 def _one_defect(
-    start: Defective, others: Sequence[NDArray[np.uint8]], places: NDArray[np.float64], random: Random
+    start: Defective, others: Sequence[NDArray[np.uint8]], where: tuple[NDArray[np.float64], bool], random: Random
 ) -> Defective | None:
+    places, graded = where
     shape = _drawn(SHAPES, random)
     site = _site(start.image, others, places, shape, random)
     mask = shape(random, site.height, site.width)
@@ -102,24 +104,28 @@ def _one_defect(
     content = _drawn(THIN if thin else CONTENTS, random)
     opacity = 1.0 if random.random() < 0.5 else float(random.uniform(0.35, 1))
     change = (content(site, random) - site.patch) * (opacity * mask[:, :, None])
-    unit, faint = _visible_difference(site, thin), bool(random.random() < FAINT_SHARE)
+    unit, faint = _visible_difference(site, thin), graded and bool(random.random() < FAINT_SHARE)
     wanted = unit * log_uniform(random, *((0.5 * FAINT, 2 * FAINT) if faint else (PLAIN, 2.5)))
     visible = _scaled(change, mask, wanted, faint, content in FAITHFUL)
     if visible is None:
         return None
     index = [c for c, _ in CONTENTS].index(content) + 1 + (len(CONTENTS) if thin else 0)
-    return _painted(start, site, visible, (unit, thin, index))
+    return _painted(start, site, visible, (unit, None if graded else wanted, thin, index))
 
 
-def _painted(start: Defective, site: Site, change: Array, how: tuple[float, bool, int]) -> Defective:
-    unit, thin, index = how
+def _painted(start: Defective, site: Site, change: Array, how: tuple[float, float | None, bool, int]) -> Defective:
+    unit, wanted, thin, index = how
     side = 3 if thin else 5
     changed = np.clip(site.patch + change, 0, 255)  # white on white is nothing: what clipping leaves is what is seen
     difference = np.abs(changed - site.patch).max(2)
     strength = cv2.blur(difference, (side, side)) / np.float32(unit)
     if thin:
         strength = strength * np.float32(THIN_LOSS)
-    truth = np.clip((strength - FAINT) / (PLAIN - FAINT), 0, 1)
+    if wanted is None:
+        truth = np.clip((strength - FAINT) / (PLAIN - FAINT), 0, 1)
+    else:
+        level = max(0.2 * float(np.quantile(strength, 0.98)), 0.35 * wanted / unit)
+        truth = (strength > level).astype(np.float32)
     rows = slice(site.top, site.top + site.height)
     columns = slice(site.left, site.left + site.width)
     image, mask, kind = start.image.copy(), start.mask.copy(), start.kind.copy()

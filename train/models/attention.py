@@ -38,7 +38,7 @@ from train.models.blocks import snapshot
 from train.scoring import masked_error, squared_error
 
 PARTS = 3  # of the score: attention logit, distance of the middle and of the deep features
-LOOK = (0.25, 0.3)  # share of the training in which mirrored pictures are judged, before they are used
+LOOK = (0.55, 0.6)  # share of the training in which mirrored pictures are judged; the lessons after it are harder
 WARM_UP = 0.1  # share of the training in which the learning rate rises
 
 
@@ -162,8 +162,9 @@ class Attention:
         device = batch.frames.device
         if LOOK[0] <= batch.progress < LOOK[1]:
             self._look(batch.frames)
-        orientations = UPRIGHT if batch.progress < LOOK[1] else self.mirrors.good()
-        images, truth = tensors_of(examples_of(batch, orientations), device)
+        hard = batch.progress >= LOOK[1]
+        examples = examples_of(batch, self.mirrors.good() if hard else UPRIGHT, graded=hard)
+        images, truth = tensors_of(examples, device)
         with self._half(device):
             seen = self.network(images)
         parts = losses(seen, truth)

@@ -36,14 +36,14 @@ class Example:
     redrawable: bool = True
 
 
-def examples_of(batch: Batch, orientations: Sequence[int] = UPRIGHT) -> list[Example]:
+def examples_of(batch: Batch, orientations: Sequence[int] = UPRIGHT, graded: bool = True) -> list[Example]:
     """For each frame a varied normal copy and one with defects, then known anomalies, a third of the batch at most.
 
     Frames are put in one of `orientations` each, see train.models.attention_mirror."""
     frames = list(batch.frames.cpu().numpy())
     seeds = [int(s) for s in batch.noise.integers(2**31, len(frames))]
     with ThreadPoolExecutor(THREADS) as pool:
-        pairs = list(pool.map(lambda i: _pair(frames, i, seeds[i], orientations), range(len(frames))))
+        pairs = list(pool.map(lambda i: _pair(frames, i, seeds[i], (orientations, graded)), range(len(frames))))
     examples = [example for side in zip(*pairs, strict=True) for example in side]
     return examples + _known(batch, orientations)
 
@@ -85,11 +85,12 @@ def _images(images: Sequence[Array], device: torch.device) -> Tensor:
 
 
 def _pair(
-    frames: Sequence[NDArray[np.uint8]], index: int, seed: int, orientations: Sequence[int]
+    frames: Sequence[NDArray[np.uint8]], index: int, seed: int, how: tuple[Sequence[int], bool]
 ) -> tuple[Example, Example]:
+    orientations, graded = how
     random = np.random.default_rng(seed)
     normal = moved(mirrored_frame(frames[index], random, orientations), random)
-    defective = with_defects(normal, frames, random)
+    defective = with_defects(normal, frames, random, graded)
     clean, bad = relit([normal, defective.image], random)
     # often another light for the normal copy: light alone must not tell the two apart
     clean_alone = relit([normal], random)[0] if random.random() < 0.5 else clean
