@@ -159,9 +159,14 @@ class HealthMonitor:
         return tuple(told)
 
     def settle(self) -> None:
-        """Measure what `update` put off, once the verdict on the picture is out; the next `update` counts it."""
-        if self._put_off is not None:
-            self._look_closely(*self._put_off)
+        """Measure what `update` put off, once the verdict on the picture is out; it counts from that picture's time."""
+        if self._put_off is None:
+            return
+        _, now_s = self._put_off
+        self._look_closely(*self._put_off)
+        for kind in self._costly.keys() - self._limits.ignore:
+            self._timers[kind].update(self._costly[kind], now_s)
+            self._waiting = True
 
     def _frozen(self, fingerprint: int, now_s: float) -> str | None:
         self._repeated = fingerprint == self._fingerprint

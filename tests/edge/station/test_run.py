@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from edge.cli.base import run
@@ -122,6 +123,27 @@ def test_a_lost_camera_and_a_failing_engine_are_faults_of_their_own(tiny: Path, 
         healed_s = plc.wait(Verdict.OK, since_s=engine_s)
         shutil.rmtree(folder)
         plc.wait(Verdict.FAULT, fault=Fault.CAMERA_LOST, since_s=healed_s)
+
+
+def test_a_blurred_picture_is_a_fault_in_time_and_a_black_one_is_never_scored(
+    tiny: Path, plc: Plc, tmp_path: Path
+) -> None:
+    folder = tmp_path / "camera"
+    write_folder(folder, 45)
+    for n in range(45, 110):  # 45 to 79 out of focus, then good ones, 95 to 109 black
+        image = scene(n)
+        if n < 80:
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), 4), np.uint8)
+        write_png(folder / f"{n:04}.png", image // 40 if n >= 95 else image)
+    config = config_for(tmp_path, "[camera]\nfps = 30\nloop = true\nrealtime = true")
+    arguments = ("--config", config, "--bundle", tiny, "--camera", folder, "--serial", plc.path)
+    with station(*arguments, "--events", tmp_path / "events", *ENGINE):
+        seen_s = plc.wait(Verdict.OK)
+        blurred_s = plc.wait(Verdict.FAULT, fault=Fault.OUT_OF_FOCUS, since_s=seen_s)
+        plc.wait(Verdict.FAULT, fault=Fault.PICTURE_BLACK, since_s=plc.wait(Verdict.OK, since_s=blurred_s))
+    last_scored = {state.fault: state.frame % 110 for _, state in reversed(plc.states()) if state.fault}
+    assert 45 + 12 <= last_scored[Fault.OUT_OF_FOCUS] <= 45 + 24  # half a second and a tenth, and this machine's rest
+    assert last_scored[Fault.PICTURE_BLACK] < 95
 
 
 def test_an_alarm_latches_until_the_receiver_acknowledges_it(tiny: Path, plc: Plc, tmp_path: Path) -> None:
