@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -63,8 +64,12 @@ def take(bundle: Path, folder: Path, out: Path) -> None:
     station = subprocess.Popen([*map(str, command)], cwd=folder, stdout=subprocess.DEVNULL)
     try:
         with chromium(folder / "profile") as browser:
+            until(lambda: answers(port), "the page is served")
+            browser.get(f"http://127.0.0.1:{port}")
             for verdict in ("OK", "ALARM", "OK", "FAULT"):
-                open_page(browser, f"http://127.0.0.1:{port}", verdict)
+                said = f"return document.getElementById('word').textContent === '{verdict}'"
+                until(lambda said=said: browser.execute_script(said), f"the page says {verdict}")
+                time.sleep(1.0)  # the picture of this verdict follows its word
                 for name, (width, height) in SIZES.items():
                     size(browser, width, height)
                     time.sleep(0.6)  # the page lays itself out anew
@@ -74,17 +79,19 @@ def take(bundle: Path, folder: Path, out: Path) -> None:
         station.wait()
 
 
-def open_page(browser: Any, url: str, verdict: str, timeout_s: float = 180.0) -> None:
-    """Wait until the page is there and says this verdict with a picture."""
+def until(true: Callable[[], object], what: str, timeout_s: float = 180.0) -> None:
+    """Wait for something."""
     end_s = time.monotonic() + timeout_s
-    wanted = f"return document.getElementById('word')?.textContent === '{verdict}'"
-    while not (browser.current_url.startswith(url) and browser.execute_script(wanted)):
+    while not true():
         if time.monotonic() > end_s:
-            raise SystemExit(f"the page did not say {verdict} within {timeout_s:.0f} s")
-        if not browser.current_url.startswith(url) or "word" not in browser.page_source:
-            browser.execute_cdp_cmd("Page.navigate", {"url": url})
-        time.sleep(0.5)
-    time.sleep(1.0)  # the picture of this verdict follows its word
+            raise SystemExit(f"{what}: not within {timeout_s:.0f} s")
+        time.sleep(0.3)
+
+
+def answers(port: int) -> bool:
+    """Whether the page is served."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def small(png: bytes) -> bytes:
