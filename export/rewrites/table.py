@@ -10,12 +10,10 @@ from export.graph import checked
 from export.rewrites.attention import blocked_attention
 from export.rewrites.concat import flat_concat
 from export.rewrites.resize import resize_by_products
-from export.rewrites.separable import plain_first
 
 Rewrite = Callable[[ModelProto], ModelProto]
 
 REWRITES: dict[str, Rewrite] = {
-    "plain-first": plain_first,
     "flat-concat": flat_concat,
     "resize-by-products": resize_by_products,
     "blocked-attention": blocked_attention,

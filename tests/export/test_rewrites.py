@@ -17,7 +17,6 @@ from export.rewrites.attention import blocked_attention
 from export.rewrites.cast_first import cast_first
 from export.rewrites.concat import flat_concat
 from export.rewrites.resize import interpolation, resize_by_products
-from export.rewrites.separable import plain_first
 from export.rewrites.table import REWRITES, rewritten
 from tests.export.conftest import SPEC, pictures, small_method
 
@@ -151,33 +150,3 @@ def test_other_convolutions_are_left_alone(channels: int, out: int, side: int) -
 
 def test_cast_first_leaves_a_graph_that_casts_first_alone(graph: ModelProto) -> None:
     assert ops(cast_first(graph)) == ops(graph)
-
-
-def separable(channels: int, bias: bool = True, between: bool = False) -> ModelProto:
-    """Concat(x, x) -> depth-wise 3x3, stride 2 -> 1x1 to five channels, the halves with biases and nothing between."""
-    wide = 2 * channels
-    weights = {"d": normal(wide, 1, 3, 3), "p": normal(5, wide, 1, 1), "db": normal(wide), "pb": normal(5)}
-    names = (["d", "db"], ["p", "pb"]) if bias else (["d"], ["p"])
-    nodes = [
-        helper.make_node("Concat", ["x", "x"], ["twice"], axis=1, name="twice"),
-        helper.make_node("Conv", ["twice", *names[0]], ["deep"], name="deep", group=wide, pads=[1] * 4, strides=[2, 2]),
-        *([helper.make_node("Relu", ["deep"], ["after"], name="relu")] if between else []),
-        helper.make_node("Conv", ["after" if between else "deep", *names[1]], ["y"], name="mix", kernel_shape=[1, 1]),
-    ]
-    used = {k: v for k, v in weights.items() if bias or not k.endswith("b")}
-    return model(nodes, used, ((1, channels, 9, 8), (1, 5, 5, 4)))
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_separable_convolution_of_the_picture_becomes_a_plain_one(channels: int, bias: bool) -> None:
-    graph = separable(channels, bias)
-    changed = plain_first(graph)
-    assert ops(changed) == ["Conv"]
-    x = normal(1, channels, 9, 8)
-    np.testing.assert_allclose(run(changed, x), run(graph, x), rtol=1e-5, atol=1e-5)
-
-
-def test_wide_ones_and_halves_with_something_between_stay() -> None:
-    for graph in (separable(8), separable(3, between=True)):
-        assert ops(plain_first(graph)) == ops(graph)
