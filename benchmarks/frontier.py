@@ -114,7 +114,7 @@ def draw(given: argparse.Namespace) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    papers = [e for e in _entries(given.papers) if _usable(e) and e["name"] != "attention"]
+    papers = [e for e in _entries(given.papers) if _usable(e)]
     ours = [e for e in _entries(given.json) if _usable(e)]
     sets = list(dict.fromkeys(_label(e) for e in ours))
     figure = Figure(figsize=(4.2 * len(sets) + 3.4, 5.2), dpi=120, layout="constrained")
