@@ -133,7 +133,7 @@ def test_a_blurred_picture_is_a_fault_in_time_and_a_black_one_is_never_scored(
     for n in range(45, 110):  # 45 to 79 out of focus, then good ones, 95 to 109 black
         image = scene(n)
         if n < 80:
-            image = np.asarray(cv2.GaussianBlur(image, (0, 0), 4), np.uint8)
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), 2), np.uint8)
         write_png(folder / f"{n:04}.png", image // 40 if n >= 95 else image)
     config = config_for(tmp_path, "[camera]\nfps = 30\nloop = true\nrealtime = true")
     arguments = ("--config", config, "--bundle", tiny, "--camera", folder, "--serial", plc.path)
