@@ -33,7 +33,8 @@ START_SEED = 7  # every image's search starts at the same latent
 
 
 class AnoganScorer(nn.Module):
-    """See the module. Images do not touch each other: the loss is a sum and Adam works on each number alone."""
+    """See the module. Each image is searched alone: in a batch, convolutions round differently for another batch size,
+    and hundreds of steps of descent make a visible difference of that."""
 
     def __init__(self, decoder: DcganDecoder, judge: DcganEncoder, config: MethodConfig) -> None:
         super().__init__()
@@ -42,14 +43,18 @@ class AnoganScorer(nn.Module):
 
     def forward(self, frame: Tensor) -> Scoring:
         """uint8 [N, H, W, C] -> (score [N], masked_error [N], heatmap [N, H/2, W/2])."""
-        x = images_from_frames(frame)
-        x_hat = self.decoder(self._search(x))
-        error = squared_error(x, x_hat)
-        return self._distance(x, x_hat), error.mean((1, 2, 3)), self.heatmap(error)
+        parts = [self._scored(x) for x in torch.split(images_from_frames(frame), 1)]
+        score, error, heatmap = (torch.cat(part) for part in zip(*parts, strict=True))
+        return score, error, heatmap
 
     def explain(self, frame: Tensor) -> Explanation:
         """The closest image that was found."""
         return Explanation(frames_from_images(self.decoder(self._search(images_from_frames(frame)))), None)
+
+    def _scored(self, x: Tensor) -> Scoring:
+        x_hat = self.decoder(self._search(x))
+        error = squared_error(x, x_hat)
+        return self._distance(x, x_hat), error.mean((1, 2, 3)), self.heatmap(error)
 
     def _search(self, x: Tensor) -> Tensor:
         latent = int(self.config.number("latent"))
