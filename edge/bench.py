@@ -6,6 +6,7 @@ of them alike; compare figures of one run only.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from edge.images import encode_png
 from edge.preprocess import preprocess
 
 Frame = NDArray[np.uint8]
+HARMLESS_SHARE = 0.1  # of the CPUs, used by others while something is timed
 STAGES = ("read", "preprocess", "infer", "decide")
 QUANTILES = {"p50_ms": 50, "p90_ms": 90, "p95_ms": 95, "p99_ms": 99, "max_ms": 100}
 
@@ -90,6 +92,37 @@ def summary(milliseconds: Sequence[float]) -> dict[str, float]:
 def ratio(milliseconds: Sequence[float], reference: Sequence[float]) -> float:
     """How many times faster than `reference`: the median over rounds of the ratio of two calls made in one round."""
     return float(np.median(np.asarray(reference) / np.asarray(milliseconds)))
+
+
+class Neighbours:
+    """How much CPU time others used while the block ran. `share` 0..1 of all CPUs; 0 where Linux' /proc is absent."""
+
+    share = 0.0
+
+    def __enter__(self) -> Neighbours:
+        self._before = _cpu_seconds()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        every, busy, own = (after - before for after, before in zip(_cpu_seconds(), self._before, strict=True))
+        self.share = min(max((busy - own) / every, 0.0), 1.0) if every > 0 else 0.0
+
+    def warning(self) -> str | None:
+        """One line where others disturbed what was timed, else None."""
+        if self.share <= HARMLESS_SHARE:
+            return None
+        return f"others used {self.share:.0%} of the CPUs meanwhile: times are too long, and ratios may be far off"
+
+
+def _cpu_seconds() -> tuple[float, float, float]:
+    """(All CPUs, idle or not; all of them busy; this process) since some time ago; zeros without /proc."""
+    try:
+        with open("/proc/stat") as file:
+            ticks = [int(value) for value in file.readline().split()[1:9]]
+    except OSError:
+        return 0.0, 0.0, 0.0
+    second, idle = os.sysconf("SC_CLK_TCK"), ticks[3] + ticks[4]
+    return sum(ticks) / second, (sum(ticks) - idle) / second, time.process_time()
 
 
 def _one_frame(

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge.bench import Frame, Plan, Times, ratio, summary, time_in_turn, time_stages
+from edge.bench import Frame, Neighbours, Plan, Times, ratio, summary, time_in_turn, time_stages
 from edge.board import BoardWatch
 from edge.bundle import Bundle, open_bundle
 from edge.cli.base import main_of
@@ -51,7 +51,7 @@ def command(
 def _single(bundle: Bundle, wish: tuple[str, str], threads: int, plan: Plan) -> dict[str, Any]:
     engine = open_engine(bundle, *wish, threads=threads, report=print)
     try:
-        with BoardWatch() as board:
+        with BoardWatch() as board, Neighbours() as others:
             times = time_stages(engine, bundle, plan)
         result = _figures(bundle, engine, times, board)
     finally:
@@ -62,6 +62,7 @@ def _single(bundle: Bundle, wish: tuple[str, str], threads: int, plan: Plan) -> 
     if facts := board.facts():
         print(", ".join(f"{name} {value}" for name, value in facts.items()))
     print(f"{result['fps']:.1f} frames/s, {result['rss_mb']:.0f} MB resident{power}")
+    _warn(others)
     return result
 
 
@@ -97,11 +98,19 @@ def _compare(bundle: Bundle, wish: tuple[str, str], threads: int, plan: Plan, ru
                 continue
             engines["/".join(candidate)] = engine.infer
             closers.append(engine)
-        times = time_in_turn(engines, list(golden_frames(bundle)), plan)
+        with Neighbours() as others:
+            times = time_in_turn(engines, list(golden_frames(bundle)), plan)
     finally:
         for one in closers:
             one.close()
-    return _compared(bundle, times, threads)
+    result = _compared(bundle, times, threads)
+    _warn(others)
+    return result
+
+
+def _warn(others: Neighbours) -> None:
+    if warning := others.warning():
+        print(warning)
 
 
 def _compared(bundle: Bundle, times: Times, threads: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.bench import STAGES, Plan, ratio, summary, time_in_turn, time_stages
+from edge.bench import STAGES, Neighbours, Plan, ratio, summary, time_in_turn, time_stages
 from edge.bundle import open_bundle
 from edge.cli.base import run
 from edge.cli.bench import command
@@ -106,3 +106,26 @@ def test_power_is_the_whole_board_where_it_is_measured(tmp_path: Path) -> None:
     assert watts(tmp_path) == pytest.approx(10.0)
     (chip / "in1_label").write_text("CPU\n")
     assert watts(tmp_path) == pytest.approx(10.9)
+
+
+def test_others_on_the_machine_are_told_of_and_the_process_itself_is_not() -> None:
+    quiet, loud = Neighbours(), Neighbours()
+    quiet.share, loud.share = 0.05, 0.4
+    assert quiet.warning() is None
+    assert (loud.warning() or "").startswith("others used 40% of the CPUs meanwhile")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "share"),
+    [
+        ((100.0, 10.0, 1.0), (110.0, 16.0, 5.0), 0.2),  # six busy seconds of ten, four of them this process's
+        ((100.0, 10.0, 1.0), (110.0, 14.0, 5.1), 0.0),
+        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0),
+    ],
+)
+def test_the_share_of_others_is_what_is_busy_but_for_this_process(before, after, share, monkeypatch) -> None:
+    readings = iter((before, after))
+    monkeypatch.setattr("edge.bench._cpu_seconds", lambda: next(readings))
+    with Neighbours() as others:
+        pass
+    assert others.share == pytest.approx(share)
