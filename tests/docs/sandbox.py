@@ -55,4 +55,5 @@ class Sandbox:
         for place in places.values():
             place.mkdir(exist_ok=True)
         ours = {name: str(place) for name, place in places.items()}
-        return {**kept, **ours, "PATH": PROGRAMS, "OMP_NUM_THREADS": "2", **self.variables}
+        calm = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin starve on a busy machine
+        return {**kept, **ours, **calm, "PATH": PROGRAMS, **self.variables}
