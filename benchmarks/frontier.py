@@ -119,7 +119,7 @@ def draw(given: argparse.Namespace) -> None:
     sets = list(dict.fromkeys(_label(e) for e in ours))
     figure = Figure(figsize=(4.2 * len(sets) + 3.4, 5.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    axes = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
     styles = _styles([e["name"] for e in papers], [e["name"] for e in ours])
     for axis, label in zip(axes, sets, strict=True):
         for entry in (e for e in (*papers, *ours) if _label(e) == label):
@@ -128,6 +128,8 @@ def draw(given: argparse.Namespace) -> None:
         for level, line, colour in _levels([e for e in (*papers, *ours) if _label(e) == label]):
             axis.axhline(level, color=colour, linestyle=line, linewidth=1, zorder=0)
         axis.grid(alpha=0.25)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
     axes[0].set_ylabel("image AUROC")
     figure.supxlabel(given.note, fontsize=8)
     figure.legend(handles=[*_handles(styles), *_line_handles()], loc="outside right center", fontsize=8, frameon=False)
