@@ -87,7 +87,9 @@ def autograd_cam(net: RegressionCnn) -> AutogradCam:
 
 
 def weighted_error(error: Tensor, mask: Tensor, norm: str) -> Tensor:
-    """sum(e * cam) / ||cam||, [N], from e and cam [N, 1, H, W]; norm "l2" (as we read the paper) or "l1".
+    """sum(e * cam) / ||cam||, [N], from e and cam [N, 1, H, W]; norm "l1" (a mean error in 0..1, as f is) or "l2".
+
+    The paper does not say which; docs/decisions/spader-norm.md does.
 
     Written with means, which stay inside half precision's range.
     """
@@ -141,7 +143,7 @@ class Spader:
 
     OPTIONS: ClassVar[dict[str, Option]] = {
         "regression": True,
-        "norm": "l2",
+        "norm": "l1",  # a mean error: beside a sum over l2, f would decide nothing
         "latent": 128,
         "learning_rate": 1e-3,
         "kl": 1.0,
