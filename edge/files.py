@@ -51,3 +51,10 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def cache_folder() -> Path:
+    """$EDGE_CACHE, else edge-anomaly under the XDG cache folder."""
+    named = os.environ.get("EDGE_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(named) if named else Path(base) / "edge-anomaly"

@@ -44,6 +44,8 @@ class Engine(Protocol):
         ...
 
 
+Candidate = tuple[str, str]  # (back end, key in manifest.variants)
+
 # name -> "module:class"; each class has `__init__(bundle: Bundle, variant: str, *, threads: int)`.
 BACKENDS: dict[str, str] = {
     "onnxruntime": "edge.engine.onnxruntime:OnnxRuntimeEngine",

@@ -6,7 +6,6 @@ Timing happens in a child process, so that a back end that crashes or eats memor
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.bundle import Bundle
+from edge.engine.base import Candidate
 from edge.engine.machine import machine_fingerprint
-from edge.engine.open import Candidate
 from edge.errors import InputError, MissingError
-from edge.files import sha256_of, write_atomic
+from edge.files import cache_folder, sha256_of, write_atomic
 
 TIMEOUT_S = 300.0
 # A lower precision must pay for itself: within this factor of the best fp32 time, fp32 is taken.
@@ -86,13 +85,6 @@ def measure(bundle: Bundle, candidates: list[Candidate], threads: int) -> dict[s
         return {wanted[0]: f"timing ended with code {done.returncode}: {last}"}
     # One of them brought the process down: time each alone to learn which.
     return {key: value for one in candidates for key, value in measure(bundle, [one], threads).items()}
-
-
-def cache_folder() -> Path:
-    """$EDGE_CACHE, else edge-anomaly under the XDG cache folder."""
-    named = os.environ.get("EDGE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(named) if named else Path(base) / "edge-anomaly"
 
 
 def _key(bundle: Bundle, candidates: list[Candidate], threads: int) -> str:

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from edge.bundle import Bundle
-from edge.engine.base import BACKENDS, Engine
+from edge.engine.base import BACKENDS, Candidate, Engine
 from edge.errors import CheckFailed, InputError, MissingError
 from edge.manifest import Variant
-
-Candidate = tuple[str, str]  # (back end, key in manifest.variants)
 
 # back end -> the (precision, dialect) pairs that it runs well enough to be chosen.
 FITS: dict[str, tuple[tuple[str, str], ...]] = {

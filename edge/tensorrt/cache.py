@@ -17,9 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge.board import power_mode
 from edge.bundle import Bundle
-from edge.engine.choose import cache_folder
 from edge.errors import CheckFailed, MissingError
-from edge.files import sha256_of, write_atomic
+from edge.files import cache_folder, sha256_of, write_atomic
 from edge.tensorrt.cuda import GpuFacts
 from edge.tensorrt.library import Library
 
