@@ -92,8 +92,8 @@ class Residual(nn.Module):
 def light_of(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of each channel [N, C, 1, 1] and deviation over all channels and pixels [N, 1, 1, 1], at least FAINT.
 
-    Small blocks first, then their means: an engine that adds 65536 numbers one after the other loses two digits, and all
-    that follows hangs on these two numbers.
+    Small blocks first, then their means: an engine that adds 65536 numbers one after the other loses two digits, and
+    all that follows hangs on these two numbers.
     """
     mean = _blocks(images).mean((2, 3), keepdim=True)
     return mean, (_blocks((images - mean) ** 2).mean((1, 2, 3), keepdim=True) + FAINT**2).sqrt()
