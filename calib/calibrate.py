@@ -17,8 +17,8 @@ from calib.ranges import Collected, Ranges, collect, tensors_to_watch
 from calib.request import KINDS, Identity, Request, VariantKind, check_request, identify, is_done_already, rate_of
 from calib.sensitivity import PROBE_FRAMES, LayerCost, cached_costs, layer_costs, smallest_exclusion
 from edge.bundle import Bundle
-from edge.engine.choose import cache_folder
 from edge.errors import CheckFailed, EdgeError, InputError
+from edge.files import cache_folder
 from edge.gate import failures
 from edge.golden import Outputs
 from edge.manifest import GateResult, Threshold
