@@ -42,9 +42,14 @@ class NoCam(nn.Module):
 
 @lru_cache
 def method(width: int, size: int) -> Method:
-    """SAGAN with random weights in a range that keeps activations alive."""
+    """SAGAN with random weights."""
+    return random_method("sagan", MethodConfig(size, size, 3, width))
+
+
+def random_method(name: str, config: MethodConfig) -> Method:
+    """Random weights in a range that keeps activations alive."""
     torch.manual_seed(0)
-    made = build("sagan", MethodConfig(size, size, 3, width))
+    made = build(name, config)
     for module in made.networks.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)

@@ -42,9 +42,10 @@ class Court:
 
     def verdict(self, reference: Outputs, outputs: Outputs) -> GateResult:
         """The gate's result, each graph judged by its own threshold."""
-        before = Decided(reference.score, reference.heatmap, self.threshold(reference).value)
-        after = Decided(outputs.score, outputs.heatmap, self.carried_threshold(reference, outputs).value)
-        return judge(before, after, self.limits, self.labels)
+        fitted, normal = self.threshold(reference), slice(self.held_out)
+        carried = carried_over(fitted, reference.score[normal], outputs.score[normal])
+        before = Decided(reference.score, reference.heatmap, fitted.value)
+        return judge(before, Decided(outputs.score, outputs.heatmap, carried.value), self.limits, self.labels)
 
 
 def carried_over(threshold: Threshold, before: Floats, after: Floats) -> Threshold:

@@ -74,8 +74,7 @@ def command(
             ready = session.resume(out, epochs, minutes, count)
         else:
             row = row_of(session.model_for(model, known_anomalies))
-            minutes = minutes if epochs or minutes else row.minutes
-            epochs = None if minutes else epochs or DEFAULT_EPOCHS
+            epochs, minutes = _length(epochs, minutes, row.minutes)
             plan = Plan(batch_size or row.batch_size, seed, epochs, minutes, kinds_of(augment))
             ready = session.start(
                 Request(
@@ -173,6 +172,12 @@ def _bar(ready: Session, visible: bool) -> Iterator[_Bar]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not (visible and console.is_terminal)) as progress:
         yield _Bar(ready, progress, progress.add_task("", total=total))
+
+
+def _length(epochs: int | None, minutes: float | None, usual: float | None) -> tuple[int | None, float | None]:
+    """Epochs or minutes: what was asked for, else the model's minutes, else the default epochs."""
+    chosen = minutes if epochs or minutes else usual
+    return (None, chosen) if chosen else (epochs or DEFAULT_EPOCHS, None)
 
 
 def _given(data: Path | None) -> Path:

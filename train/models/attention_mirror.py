@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from train.models.blocks import accumulate
 
 UPRIGHT = (0,)
 ORIENTATIONS = 4  # bit 0 mirrors left to right, bit 1 top to bottom
@@ -36,10 +37,7 @@ class Mirrors(nn.Module):
         """Take in peaks [ORIENTATIONS, N] of the same N pictures."""
         values = peaks.detach().double()
         count = torch.tensor(values.shape[1], dtype=torch.float64, device=values.device)
-        for buffer, part in ((self.count, count), (self.total, values.sum(1)), (self.squares, (values**2).sum(1))):
-            if dist.is_available() and dist.is_initialized():
-                dist.all_reduce(part)
-            buffer += part
+        accumulate([(self.count, count), (self.total, values.sum(1)), (self.squares, (values**2).sum(1))])
 
     def good(self) -> tuple[int, ...]:
         """Orientations that look no stranger than upright pictures; only upright while too few were seen."""

@@ -7,9 +7,10 @@ Gaussian per place, so that parts need no fixture and the graph stays small.
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from train.models.blocks import accumulate
 
 RIDGE = 0.1  # added to the covariance, relative to its mean eigenvalue: keeps rounding of the features harmless
 
@@ -30,14 +31,8 @@ class Moments(nn.Module):
     def add(self, features: Tensor) -> None:
         """Take in features [N, C, h, w]."""
         rows = features.detach().permute(0, 2, 3, 1).flatten(0, 2).double()
-        for buffer, part in (
-            (self.count, torch.tensor(len(rows), dtype=torch.float64, device=rows.device)),
-            (self.total, rows.sum(0)),
-            (self.outer, rows.T @ rows),
-        ):
-            if dist.is_available() and dist.is_initialized():
-                dist.all_reduce(part)
-            buffer += part
+        count = torch.tensor(len(rows), dtype=torch.float64, device=rows.device)
+        accumulate([(self.count, count), (self.total, rows.sum(0)), (self.outer, rows.T @ rows)])
 
     def gaussian(self) -> tuple[Tensor, Tensor]:
         """Mean [C] and regularised covariance [C, C], float64; standard normal if nothing was taken in."""
@@ -103,14 +98,9 @@ class Scales(nn.Module):
         """Take in maps [N, P, h, w]; a peak is the largest value after `smoothed`."""
         cells = maps.detach().transpose(0, 1).flatten(1).double()
         tops = smoothed(maps.detach()).amax((2, 3)).T.double()
-        for buffer, rows in (
-            (self.sums, [torch.full_like(cells[:, 0], cells.shape[1]), cells.sum(1)]),
-            (self.peaks, [torch.full_like(tops[:, 0], tops.shape[1]), tops.sum(1), (tops**2).sum(1)]),
-        ):
-            part = torch.stack(rows)
-            if dist.is_available() and dist.is_initialized():
-                dist.all_reduce(part)
-            buffer += part
+        sums = torch.stack([torch.full_like(cells[:, 0], cells.shape[1]), cells.sum(1)])
+        peaks = torch.stack([torch.full_like(tops[:, 0], tops.shape[1]), tops.sum(1), (tops**2).sum(1)])
+        accumulate([(self.sums, sums), (self.peaks, peaks)])
 
     def mean(self) -> Tensor:
         """Of all cells, float32 [P]; 0 if nothing was taken in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -198,3 +199,11 @@ def _summed(x: Tensor) -> Tensor:
     total = x.clone()
     dist.all_reduce(total)
     return total
+
+
+def accumulate(sums: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Add each part, summed over all processes, to the buffer that it stands beside: (buffer, part)."""
+    for buffer, part in sums:
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(part)
+        buffer += part
