@@ -18,9 +18,9 @@ ROWS = [name for name in METHODS if name.startswith("cavga")]
 GREY = Preprocessing(height=32, width=32, colour="grey")
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_the_graph_gives_what_autograd_gives(name: str) -> None:
-    method = trained(name, 3)
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in ROWS), ("cavga-d-w", {"map_of": "anomalous"})])
+def test_the_graph_gives_what_autograd_gives(name: str, options: dict[str, str]) -> None:
+    method = trained(name, 3, **options)
     final = rewritten(graph_from_scorer(method.scorer(), GREY)).SerializeToString()
     session = onnxruntime.InferenceSession(final, providers=["CPUExecutionProvider"])
     frames = random_frames(3, seed=9)

@@ -3,8 +3,8 @@
 Unsupervised: L_R + KL + L_adv + 0.01 L_ae; the latent's attention shall cover the whole of a normal picture. Weakly
 supervised (`weak`), with a few known anomalies: L_R + KL + L_adv + 0.001 L_bce + 0.01 L_cga; on normal pictures the
 attention of "normal" shall cover everything and that of "anomalous" nothing.
-Score: how far picture and reconstruction lie apart. Heatmap: 1 - A, or A of the anomalous class as published. With
-`map_of` normal it is 1 - A of the normal class, which L_cga trains; nothing in it raises A of the anomalous class.
+Score: how far picture and reconstruction lie apart. Heatmap: 1 - A, weakly supervised of the normal class, which L_cga
+trains. The paper's is A of the anomalous class (`map_of` anomalous), which nothing in its losses raises on a defect.
 
 L_R is the binary cross-entropy in 0..1, a mean over pixel values. KL and the generator's L_adv, one number each for a
 picture, are divided by how many values it has: so L_R + KL is the VAE's bound per pixel value, 0.01 L_ae weighs the
@@ -97,7 +97,7 @@ class Cavga:
         "separable": False,  # the light form
         "latent": 0,  # channels of the latent map; 0: 128, or fewer for a small picture
         "rows": 0,  # of the latent map, with the dcgan encoder; 0: 8, or a sixteenth of a small picture's
-        "map_of": "anomalous",  # class whose attention is the weakly supervised heatmap; "normal": 1 - that of normal
+        "map_of": "normal",  # weakly supervised heatmap: 1 - A of that class; "anomalous": A of that, as published
         "top": 0.0,  # share of the error map that the score is taken from; 0: its mean, as in the paper
         "learning_rate": 1e-3,  # 1e-4 is for pretrained networks and very many epochs
         "discriminator_rate": 2e-4,  # DCGAN's own; at the others' rate it wins at once and drowns the reconstruction

@@ -53,12 +53,12 @@ def guided_loss(normal: Tensor, anomalous: Tensor, logits: Tensor) -> Tensor:
 class ForwardAttention(nn.Module):
     """Where the anomaly may be, [N, 1, h, w] in 0..1, as forward operators.
 
-    Without a classifier 1 - A; with one A^anomalous or, with `kind` NORMAL, 1 - A^normal.
+    Without a classifier 1 - A; with one 1 - A^normal or, with `kind` ANOMALOUS, A^anomalous as published.
     """
 
     alpha: Tensor
 
-    def __init__(self, net: CavgaNet, kind: int = ANOMALOUS) -> None:
+    def __init__(self, net: CavgaNet, kind: int = NORMAL) -> None:
         super().__init__()
         self.weak = net.classifier is not None
         self.inverted = not self.weak or kind == NORMAL
@@ -73,7 +73,7 @@ class ForwardAttention(nn.Module):
 class AutogradAttention(nn.Module):
     """The same by torch.autograd, from a copy of the network."""
 
-    def __init__(self, net: CavgaNet, kind: int = ANOMALOUS) -> None:
+    def __init__(self, net: CavgaNet, kind: int = NORMAL) -> None:
         super().__init__()
         self.net, self.kind = net, kind
 
