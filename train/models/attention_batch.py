@@ -64,17 +64,18 @@ def varied(frames: Tensor, seeds: Sequence[int], strength: float, orientations: 
 def tensors_of(examples: Sequence[Example], device: torch.device) -> tuple[Tensor, Truth]:
     """Normalised images [N, C, H, W] in channels-last memory, and the truth."""
     images = _images([e.image for e in examples], device)
-    mean, deviation = light_of(images)
-    normal = (_images([e.normal for e in examples], device) - mean) / deviation
+    light = light_of(images)
+    normal = F.avg_pool2d(_images([e.normal for e in examples], device), 4)
     mask = torch.from_numpy(np.stack([e.mask for e in examples]))[:, None].to(device)
     known = (mask != UNKNOWN).float()
     kind = torch.from_numpy(np.stack([e.kind[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] for e in examples]))
-    return normalised(images).contiguous(memory_format=torch.channels_last), Truth(
+    even = normalised(images, light)
+    return even.contiguous(memory_format=torch.channels_last), Truth(
         mask=mask * known,
         known=known,
         anomalous=torch.tensor([e.anomalous for e in examples], device=device),
         kind=kind.long().to(device),
-        normal=F.avg_pool2d(normal, 4),
+        normal=normalised(normal, light),
         redrawable=torch.tensor([float(e.redrawable) for e in examples], device=device),
     )
 

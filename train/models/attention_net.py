@@ -103,12 +103,12 @@ def _blocks(images: Tensor) -> Tensor:
     return F.avg_pool2d(images, STRIDE)
 
 
-def normalised(images: Tensor) -> Tensor:
-    """[N, C, H, W] in -1..1, minus each channel's mean, over the picture's deviation.
+def normalised(images: Tensor, light: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """[N, C, H, W] in -1..1, minus each channel's mean, over the picture's deviation; or by another picture's `light`.
 
     So neither the scores nor the threshold hang on how bright, how tinted or how harsh the light is.
     """
-    mean, deviation = light_of(images)
+    mean, deviation = light or light_of(images)
     return (images - mean) / deviation
 
 
