@@ -12,7 +12,7 @@ from train.infer import Scored
 from train.method import Batch, images_from_frames
 from train.methods import build
 from train.metrics import auroc
-from train.models.adda import Adda, AddaScorer
+from train.models.adda import Adda, AddaScorer, ConvDiscriminator, autograd_cam, cam_layer, forward_cam
 from train.noise import Noise
 from train.scoring import masked_error
 
@@ -59,6 +59,14 @@ def test_score_is_equation_5(adda: Adda) -> None:
     assert none.score == pytest.approx(none.masked_error)
     assert half.score == pytest.approx(none.masked_error - 0.5 * belief.numpy(), rel=1e-4, abs=1e-6)
     assert (half.masked_error == none.masked_error).all()
+
+
+def test_the_map_is_the_last_but_one_whatever_the_size() -> None:
+    for side, rows in ((84, 11), (64, 8), (256, 32)):
+        net = ConvDiscriminator(1, 2, (side, side))
+        for cam in (forward_cam(net.eval(), 0), autograd_cam(net, 0)):
+            assert cam(torch.zeros(1, 1, side, side))[0].shape == (1, 1, rows, rows)
+        assert cam_layer(net, 6 if side == 84 else side // 16) == 3
 
 
 def test_semi_supervised_adds_the_second_discriminator() -> None:

@@ -67,16 +67,22 @@ class ConvDiscriminator(nn.Module):
         return out
 
 
+def cam_layer(net: ConvDiscriminator, rows: int) -> int:
+    """The deepest map with at least `rows` rows; 0: the last but one. On the last map the head weighs every place for
+    itself, the sums that Grad-CAM makes of these weights say nothing of a place, and the map is flat or all zero."""
+    return layer_near(net.blocks, net.size, rows) if rows else len(net.blocks) - 2
+
+
 def forward_cam(net: ConvDiscriminator, rows: int) -> ForwardCam:
-    """Grad-CAM without autograd at the deepest map with at least `rows` rows."""
+    """Grad-CAM without autograd at `cam_layer`."""
     copied = snapshot(net)
-    return ForwardCam(copied.blocks, layer_near(copied.blocks, net.size, rows), copied.out.weight[0], net.size)
+    return ForwardCam(copied.blocks, cam_layer(net, rows), copied.out.weight[0], net.size)
 
 
 def autograd_cam(net: ConvDiscriminator, rows: int) -> AutogradCam:
     """The same by torch.autograd."""
     copied = snapshot(net)
-    return AutogradCam(copied.blocks, layer_near(copied.blocks, net.size, rows), copied.logit_of)
+    return AutogradCam(copied.blocks, cam_layer(net, rows), copied.logit_of)
 
 
 class AddaScorer(nn.Module):
@@ -122,7 +128,7 @@ class Adda:
         "semi": False,
         "masked": True,
         "beta": 0.2,  # noisy MNIST in the paper; 0.05 to 5 elsewhere, chosen on test data there
-        "cam_rows": 6,  # rows of the attention map: 6 is the last map of an 84x84 image
+        "cam_rows": 0,  # least rows of the attention map; 0: the last but one of D's maps, 11 rows at 84x84
         "latent": 128,
         "learning_rate": 3e-4,
         "kl": 1.0,
