@@ -57,7 +57,7 @@ class Effort:
 FULL = Effort((2000, 900), 64, 100, seeds=5)
 FULL_OF = {"one-class-mnist": replace(FULL, counts=(6000, 900), seeds=3)}
 QUICK = {
-    "noisy-mnist": Effort((600, 300), 8, 20, 32, rows=2),
+    "noisy-mnist": Effort((640, 300), 8, 12, 32, seeds=2, rows=3),
     "noisy-mnist-known": Effort((600, 300), 8, 20, 32, rows=2),
     "one-class-mnist": Effort((6000, 900), 16, 5, 32, rows=2),
     "one-class-cifar": Effort((500, 150), 16, 10, 32, rows=2),

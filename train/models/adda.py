@@ -183,8 +183,9 @@ class Adda:
         """D_ano: normal images are real, known anomalies fake."""
         if batch.known is None:
             raise UsageError("this method needs known anomalies", "the batch holds none", "add --known-anomalies DIR")
-        judge = self.judges["discriminator_ano"]
-        return F.softplus(-judge(x)).mean() + F.softplus(judge(images_from_frames(batch.known))).mean()
+        # In one batch: in two, batch norm's statistics alone would tell the classes apart, which no test image can use.
+        out = self.judges["discriminator_ano"](torch.cat([x, images_from_frames(batch.known)]))
+        return F.softplus(-out[: len(x)]).mean() + F.softplus(out[len(x) :]).mean()
 
     def validate(self, phase: str, frames: Tensor) -> float:
         """Mean squared reconstruction error, images in -1..1."""
