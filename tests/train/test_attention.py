@@ -11,7 +11,7 @@ import torch
 from tests.train.helpers import batch_of, minimiser, random_frames, tiny, trained
 from train.method import UNKNOWN, Batch
 from train.models.attention import Attention, AttentionScorer, follow, one_cycle
-from train.models.attention_batch import examples_of, tensors_of
+from train.models.attention_batch import Lesson, examples_of, tensors_of
 from train.models.attention_loss import cells_of, losses
 from train.models.attention_mirror import Mirrors, mirrored_frame, mirrored_images
 from train.models.attention_net import AttentionNet, normalised
@@ -83,7 +83,7 @@ def test_unknown_truth_has_no_part_in_the_map_loss() -> None:
     method = tiny("attention", (64, 64))
     assert isinstance(method, Attention)
     batch = batch_of(method, 4)
-    examples = examples_of(batch)
+    examples = examples_of(batch, Lesson())
     unmarked = [e for e in examples if (e.mask == UNKNOWN).all()]
     assert len(examples) == 4 + 4 + 2 and not unmarked  # the first two known ones of this batch are marked
     blank = replace(examples[0], mask=np.full((64, 64), UNKNOWN, np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,7 +13,10 @@ from train.augment.shapes import smooth_field
 
 Array = NDArray[np.float32]
 Random = np.random.Generator
+Part = tuple[slice, slice]
 
+WHOLE: Part = (slice(None), slice(None))
+GLIMPSE = 4
 SHADE = 0.1  # depth of uneven light; deeper or finer, and surfaces that are worked unevenly count as normal
 
 
@@ -29,29 +33,53 @@ def moved(image: Array, random: Random, strength: float = 1.0) -> Array:
     return np.asarray(turned, np.float32).reshape(image.shape)
 
 
-def relit(images: Sequence[Array], random: Random, strength: float = 1.0) -> list[Array]:
-    """One change of gain, offset, gamma, broad light and shade, focus and sensor noise, the same for all `images`."""
-    height, width = images[0].shape[:2]
+@dataclass(frozen=True)
+class Light:
+    """One change of gain, gamma, offset, broad light and shade (`field` [H, W, 1]), focus (`blur`, pixels) and sensor
+    noise (`noise`, grey levels); the last three as deviations, 0 = none."""
+
+    field: Array
+    gamma: float
+    offset: float
+    blur: float
+    noise: float
+
+    def on(self, images: Sequence[Array], random: Random, part: Part = WHOLE) -> list[Array]:
+        """`part` of the images under this light, all with the same noise."""
+        offset = self.offset + _sensor_noise(images[0][part].shape, self.noise, random)
+        return [self._on_one(image[part], part, self.blur, offset) for image in images]
+
+    def glimpse(self, image: Array) -> Array:
+        """Every GLIMPSE-th pixel under this light, sharp and without noise: enough to measure how bright it is."""
+        part = np.s_[::GLIMPSE, ::GLIMPSE]
+        return self._on_one(image[part], part, 0.0, self.offset)
+
+    def _on_one(self, image: Array, part: Part, blur: float, offset: Array | float) -> Array:
+        clean = np.clip(image, 0, 255)
+        if blur:
+            clean = cv2.GaussianBlur(clean, (0, 0), blur).reshape(image.shape)
+        bright = 255 * cv2.pow(clean / np.float32(255), self.gamma).reshape(image.shape)
+        return np.asarray(np.clip(bright * self.field[part] + offset, 0, 255), np.float32)
+
+
+def drawn_light(size: tuple[int, int], random: Random, strength: float = 1.0) -> Light:
+    """A light as it may be on another day, for pictures of `size` (height, width)."""
     gain = float(np.exp(random.normal(0, 0.12 * strength)))
     offset, gamma = float(random.normal(0, 8 * strength)), float(np.exp(random.normal(0, 0.08 * strength)))
     slope = SHADE * strength if random.random() < 0.5 else 0.0
     cells = int(random.integers(2, 4))
-    light = gain * np.exp(slope * smooth_field(random, height, width, cells))[:, :, None]
-    noise = _sensor_noise(images[0].shape, random)
-    sigma = float(random.uniform(0.3, 0.7)) if random.random() < 0.15 else 0.0
-    return [_relit_one(image, sigma, gamma, light, noise + offset) for image in images]
+    field = gain * np.exp(slope * smooth_field(random, *size, cells))[:, :, None]
+    noise = abs(float(random.normal(0, 2))) if random.random() < 0.6 else 0.0
+    blur = float(random.uniform(0.3, 0.7)) if random.random() < 0.15 else 0.0
+    return Light(np.asarray(field, np.float32), gamma, offset, blur, noise)
 
 
-def _relit_one(image: Array, sigma: float, gamma: float, light: Array, offset: Array | float) -> Array:
-    clean = np.clip(image, 0, 255)
-    if sigma:
-        clean = cv2.GaussianBlur(clean, (0, 0), sigma).reshape(image.shape)
-    bright = 255 * cv2.pow(clean / np.float32(255), gamma).reshape(image.shape)
-    return np.asarray(np.clip(bright * light + offset, 0, 255), np.float32)
+def relit(images: Sequence[Array], random: Random, strength: float = 1.0) -> list[Array]:
+    """The images, of one shape, under one drawn light."""
+    return drawn_light(images[0].shape[:2], random, strength).on(images, random)
 
 
-def _sensor_noise(shape: tuple[int, ...], random: Random) -> Array:
-    deviation = abs(float(random.normal(0, 2))) if random.random() < 0.6 else 0.0
+def _sensor_noise(shape: tuple[int, ...], deviation: float, random: Random) -> Array:
     if deviation < 0.3:
         return np.zeros((), np.float32)
-    return np.asarray(random.standard_normal(shape, dtype=np.float32) * deviation, np.float32)
+    return np.asarray(random.standard_normal(shape, dtype=np.float32) * np.float32(deviation), np.float32)

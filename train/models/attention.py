@@ -29,7 +29,7 @@ from train.method import (
     frames_from_images,
     images_from_frames,
 )
-from train.models.attention_batch import examples_of, tensors_of, varied
+from train.models.attention_batch import Lesson, examples_of, tensors_of, varied, windows_allowed
 from train.models.attention_loss import losses
 from train.models.attention_mirror import ORIENTATIONS, UPRIGHT, Mirrors, mirrored_images
 from train.models.attention_net import AttentionNet, Seen, light_of, normalised
@@ -162,11 +162,10 @@ class Attention:
         device = batch.frames.device
         if LOOK[0] <= batch.progress < LOOK[1]:
             self._look(batch.frames)
-        hard = batch.progress >= LOOK[1]
-        examples = examples_of(batch, self.mirrors.good() if hard else UPRIGHT, graded=hard)
+        examples = examples_of(batch, self._lesson(batch))
         images, truth = tensors_of(examples, device)
         with self._half(device):
-            seen = self.network(images)
+            seen = self.network(images, [example.part for example in examples])
         parts = losses(seen, truth)
         weights = {"map": 1.0, **{name: self.config.number(name) for name in ("coarse", "image", "kinds", "redraw")}}
         total = torch.stack([weights[name] * loss for name, loss in parts.items()]).sum()
@@ -175,6 +174,11 @@ class Attention:
         self.steps.count += 1
         follow(self.average, self.network, min(0.998, float((self.steps.count + 1) / (self.steps.count + 10))))
         return {name: float(loss.detach()) for name, loss in parts.items()}
+
+    def _lesson(self, batch: Batch) -> Lesson:
+        if batch.progress >= LOOK[1]:
+            return Lesson(self.mirrors.good(), graded=True)
+        return Lesson(UPRIGHT, graded=False, windows=windows_allowed(batch))
 
     def _look(self, frames: Tensor) -> None:
         """Let the averaged network see good pictures, mirrored too."""

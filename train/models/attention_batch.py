@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from train.augment.hard import with_defects
-from train.augment.normal import moved, relit
+from train.augment.normal import WHOLE, Light, Part, drawn_light, moved, relit
 from train.method import UNKNOWN, Batch
 from train.models.attention_loss import Truth
 from train.models.attention_mirror import UPRIGHT, mirrored_frame
 from train.models.attention_net import STRIDE, light_of, normalised
+from train.models.attention_window import window_on
 
 Array = NDArray[np.float32]
 THREADS = 2
@@ -25,8 +26,9 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Example:
-    """One picture with its truth. `image`, `normal` float32 [H, W, C] in 0..255; `mask` float32 [H, W] in 0..1,
-    UNKNOWN where nobody marked it; `kind` uint8 [H, W]; `anomalous` 0..1."""
+    """One picture, or a part of it, with its truth. `image`, `normal` float32 [H, W, C] in 0..255; `mask` float32
+    [H, W] in 0..1, UNKNOWN where nobody marked it; `kind` uint8 [H, W]; `anomalous` 0..1. `part` is what is
+    shown of the picture, `glimpse` the whole of it, small, or None if all is shown."""
 
     image: Array
     normal: Array
@@ -34,18 +36,28 @@ class Example:
     kind: NDArray[np.uint8]
     anomalous: float
     redrawable: bool = True
+    part: Part = WHOLE
+    glimpse: Array | None = None
 
 
-def examples_of(batch: Batch, orientations: Sequence[int] = UPRIGHT, graded: bool = True) -> list[Example]:
-    """For each frame a varied normal copy and one with defects, then known anomalies, a third of the batch at most.
+@dataclass(frozen=True)
+class Lesson:
+    """How hard: parts in one of `orientations`, see train.models.attention_mirror; labels `graded` by how plainly a
+    change is seen; in `windows` of the pictures, which known anomalies without marks forbid: a window may miss them."""
 
-    Frames are put in one of `orientations` each, see train.models.attention_mirror."""
+    orientations: Sequence[int] = UPRIGHT
+    graded: bool = True
+    windows: bool = False
+
+
+def examples_of(batch: Batch, lesson: Lesson) -> list[Example]:
+    """For each frame a varied normal copy and one with defects, then known anomalies, a third of the batch at most."""
     frames = list(batch.frames.cpu().numpy())
     seeds = [int(s) for s in batch.noise.integers(2**31, len(frames))]
     with ThreadPoolExecutor(THREADS) as pool:
-        pairs = list(pool.map(lambda i: _pair(frames, i, seeds[i], (orientations, graded)), range(len(frames))))
+        pairs = list(pool.map(lambda i: _pair(frames, i, seeds[i], lesson), range(len(frames))))
     examples = [example for side in zip(*pairs, strict=True) for example in side]
-    return examples + _known(batch, orientations)
+    return examples + _known(batch, lesson)
 
 
 def varied(frames: Tensor, seeds: Sequence[int], strength: float, orientations: Sequence[int] = UPRIGHT) -> Tensor:
@@ -62,9 +74,10 @@ def varied(frames: Tensor, seeds: Sequence[int], strength: float, orientations: 
 
 
 def tensors_of(examples: Sequence[Example], device: torch.device) -> tuple[Tensor, Truth]:
-    """Normalised images [N, C, H, W] in channels-last memory, and the truth."""
+    """Normalised images [N, C, H, W] in channels-last memory, and the truth. All show parts of one size."""
     images = _images([e.image for e in examples], device)
-    light = light_of(images)
+    glimpses = [e.glimpse for e in examples if e.glimpse is not None]
+    light = light_of(_images(glimpses, device) if glimpses else images)
     normal = F.avg_pool2d(_images([e.normal for e in examples], device), 4)
     mask = torch.from_numpy(np.stack([e.mask for e in examples]))[:, None].to(device)
     known = (mask != UNKNOWN).float()
@@ -85,37 +98,51 @@ def _images(images: Sequence[Array], device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(planes, np.float32)).to(device) / 127.5 - 1
 
 
-def _pair(
-    frames: Sequence[NDArray[np.uint8]], index: int, seed: int, how: tuple[Sequence[int], bool]
-) -> tuple[Example, Example]:
-    orientations, graded = how
+def _pair(frames: Sequence[NDArray[np.uint8]], index: int, seed: int, lesson: Lesson) -> tuple[Example, Example]:
     random = np.random.default_rng(seed)
-    normal = moved(mirrored_frame(frames[index], random, orientations), random)
-    defective = with_defects(normal, frames, random, graded)
-    clean, bad = relit([normal, defective.image], random)
+    normal = moved(mirrored_frame(frames[index], random, lesson.orientations), random)
+    defective = with_defects(normal, frames, random, lesson.graded)
+    part = window_on(defective.mask, random) if lesson.windows else WHOLE
+    light = drawn_light(normal.shape[:2], random)
+    clean, bad = light.on([normal, defective.image], random, part)
     # often another light for the normal copy: light alone must not tell the two apart
-    clean_alone = relit([normal], random)[0] if random.random() < 0.5 else clean
-    none = np.zeros_like(defective.mask)
+    own = drawn_light(normal.shape[:2], random) if random.random() < 0.5 else light
+    alone = own.on([normal], random, part)[0]
+    mask, kind = defective.mask[part], defective.kind[part]
     return (
-        Example(clean_alone, clean_alone, none, none.astype(np.uint8), 0.0),
-        Example(bad, clean, defective.mask, defective.kind, float(defective.mask.max())),
+        Example(alone, alone, np.zeros_like(mask), np.zeros_like(kind), 0.0, True, part, _glimpse(own, normal, part)),
+        Example(bad, clean, mask, kind, float(mask.max()), True, part, _glimpse(light, defective.image, part)),
     )
 
 
-def _known(batch: Batch, orientations: Sequence[int]) -> list[Example]:
+def windows_allowed(batch: Batch) -> bool:
+    """Whether all known anomalies are marked."""
+    return batch.known_masks is None or not bool((batch.known_masks == UNKNOWN).any())
+
+
+def _known(batch: Batch, lesson: Lesson) -> list[Example]:
     if batch.known is None or batch.known_masks is None:
         return []
     count = max(1, len(batch.frames) // 2)
     seeds = [int(s) for s in batch.noise.integers(2**31, len(batch.known))]
     frames, masks = batch.known.cpu().numpy(), batch.known_masks.cpu().numpy()
-    return [_known_one(frames[i], masks[i], seeds[i], orientations) for i in range(min(count, len(frames)))]
+    return [_known_one(frames[i], masks[i], seeds[i], lesson) for i in range(min(count, len(frames)))]
 
 
-def _known_one(frame: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int, orientations: Sequence[int]) -> Example:
+def _known_one(frame: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int, lesson: Lesson) -> Example:
     random = np.random.default_rng(seed)
-    marked = bool((mask != UNKNOWN).all())
     layers = np.concatenate([frame, np.where(mask == 1, 255, 0).astype(np.uint8)[:, :, None]], 2)
-    shifted = moved(mirrored_frame(layers, random, orientations), random)
-    image = relit([np.ascontiguousarray(shifted[:, :, :-1])], random)[0]
-    truth = (shifted[:, :, -1] > 127).astype(np.float32) if marked else np.full(mask.shape, UNKNOWN, np.float32)
-    return Example(image, image, truth, np.zeros(mask.shape, np.uint8), 1.0, redrawable=False)
+    shifted = moved(mirrored_frame(layers, random, lesson.orientations), random)
+    picture, marks = np.ascontiguousarray(shifted[:, :, :-1]), (shifted[:, :, -1] > 127).astype(np.float32)
+    part = window_on(marks, random) if lesson.windows else WHOLE
+    light = drawn_light(picture.shape[:2], random)
+    image = light.on([picture], random, part)[0]
+    marked = bool((mask != UNKNOWN).all())
+    truth = marks[part] if marked else np.full_like(marks[part], UNKNOWN)
+    anomalous = float(truth.max()) if marked else 1.0
+    none = np.zeros(truth.shape, np.uint8)
+    return Example(image, image, truth, none, anomalous, False, part, _glimpse(light, picture, part))
+
+
+def _glimpse(light: Light, picture: Array, part: Part) -> Array | None:
+    return None if part == WHOLE else light.glimpse(picture)

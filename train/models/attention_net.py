@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from train.augment.normal import WHOLE, Part
 from train.models.blocks import BatchNorm2d
 
 STRIDE = 8  # image pixels per cell of the attention map, along each axis
@@ -55,11 +57,11 @@ class AttentionNet(nn.Module):
             nn.init.constant_(head.bias, RARE)  # type: ignore[arg-type]
         self.register_buffer("place", _place(size[0] // 4, size[1] // 4), persistent=False)
 
-    def forward(self, x: Tensor) -> Seen:
-        """[N, C, H, W] from `normalised` -> Seen."""
+    def forward(self, x: Tensor, parts: Sequence[Part] = (WHOLE,)) -> Seen:
+        """[N, C, h, w] from `normalised` -> Seen. `parts`: what each x is of its picture, or one for all."""
         x = self.stem(x)
         x = x + self.fine(x)
-        place = self.place.to(x.dtype).expand(x.shape[0], -1, -1, -1)
+        place = self._places(parts).to(x.dtype).expand(x.shape[0], -1, -1, -1)
         level8 = self.level8(torch.cat([x, place], 1))
         level16 = self.level16(level8)
         deep = self.level32(level16)
@@ -67,6 +69,11 @@ class AttentionNet(nn.Module):
         fine = self.up8(_doubled(self.narrow(middle)) + self.side8(level8))
         redrawn = F.pixel_shuffle(self.redraw(fine), 2)
         return Seen(self.attention(fine), self.coarse(middle), self.kinds(fine), redrawn, middle, deep)
+
+    def _places(self, parts: Sequence[Part]) -> Tensor:
+        if all(part == WHOLE for part in parts):
+            return self.place
+        return torch.cat([self.place[:, :, _quarter(rows), _quarter(columns)] for rows, columns in parts])
 
 
 class Residual(nn.Module):
@@ -78,7 +85,7 @@ class Residual(nn.Module):
         self.second = nn.Sequential(
             nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), BatchNorm2d(out_channels)
         )
-        self.shortcut: nn.Module = nn.Identity()
+        self.shortcut: nn.Identity | nn.Sequential = nn.Identity()
         if stride > 1 or channels != out_channels:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(channels, out_channels, 1, stride, bias=False), BatchNorm2d(out_channels)
@@ -86,7 +93,21 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, O, H/stride, W/stride]."""
-        return F.relu(self.second(self.first(x)) + self.shortcut(x))
+        return F.relu(self.second(self.first(x)) + self._beside(x))
+
+    def _beside(self, x: Tensor) -> Tensor:
+        """The shortcut. In training the pixels that a stride leaves out are left out first, which is the same.
+
+        For less than 16 input channels, an odd batch and two threads, torch 2.13's gradient of a 1x1 convolution with
+        stride 2 in channels-last memory writes past its end, in float32 as in bfloat16.
+        """
+        if not self.training or isinstance(self.shortcut, nn.Identity):
+            return self.shortcut(x)  # type: ignore[no-any-return]
+        conv, norm = self.shortcut
+        assert isinstance(conv, nn.Conv2d)
+        rows, columns = conv.stride
+        thinned: Tensor = norm(F.conv2d(x[:, :, ::rows, ::columns], conv.weight))
+        return thinned
 
 
 def light_of(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,6 +140,10 @@ def _conv(channels: int, out_channels: int, kernel: int = 3, stride: int = 1, pa
 
 def _doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def _quarter(pixels: slice) -> slice:
+    return slice(pixels.start // 4, pixels.stop // 4)
 
 
 def _place(height: int, width: int) -> Tensor:
