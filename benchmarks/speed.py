@@ -30,6 +30,7 @@ from benchmarks.graphs import (
     openvino_call,
     speed,
 )
+from edge.bench import Neighbours
 from export.rewrites.table import REWRITES
 
 NETS = ((128, 16), (128, 32), (128, 64), (256, 16), (256, 32))  # image side, width
@@ -238,7 +239,9 @@ def main() -> None:
     asked = parser.parse_args()
     for name in asked.parts or PARTS:
         print(f"\n### {name} ({asked.threads} threads, {asked.clock} time)\n", flush=True)
-        PARTS[name](asked)
+        with Neighbours() as others:
+            PARTS[name](asked)
+        print(f"\nother processes used {others.share:.0%} of the CPUs meanwhile", flush=True)
 
 
 if __name__ == "__main__":

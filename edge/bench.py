@@ -1,7 +1,8 @@
 """Timing a station's work on one frame, stage by stage, as the station does it: read, preprocess, infer, decide.
 
 Where several engines are compared, they take turns on the same frame, so that whatever else the machine does meets all
-of them alike; compare figures of one run only.
+of them alike; compare figures of one run only. Each turn begins with untimed calls: PyTorch's worker threads spin for
+some milliseconds after their work, and would take a core from whoever comes next.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ QUANTILES = {"p50_ms": 50, "p90_ms": 90, "p95_ms": 95, "p99_ms": 99, "max_ms": 1
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to run: `frames` timed ones after `warmup` untimed ones."""
+    """How much to run: `frames` timed ones after `warmup` untimed ones; `settle_s` of untimed calls begin each turn."""
 
     frames: int = 200
     warmup: int = 20
+    settle_s: float = 0.01
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.warmup < 0:
@@ -77,10 +79,19 @@ def time_in_turn(
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(plan.frames):
         for name, run in runs.items():
+            frame = frames[number % len(frames)]
+            settle(run, frame, plan.settle_s)
             start = time.perf_counter()
-            run(frames[number % len(frames)])
+            run(frame)
             times[name].append((time.perf_counter() - start) * 1e3)
     return times
+
+
+def settle(run: Callable[[Frame], object], frame: Frame, seconds: float) -> None:
+    """Call `run` for that long: caches are its own again, and no thread of the run before it spins any more."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        run(frame)
 
 
 def summary(milliseconds: Sequence[float]) -> dict[str, float]:

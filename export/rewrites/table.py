@@ -8,15 +8,15 @@ from onnx import ModelProto
 
 from export.graph import checked
 from export.rewrites.attention import blocked_attention
-from export.rewrites.concat import flat_concat
+from export.rewrites.mlp import shared_mlp
 from export.rewrites.resize import resize_by_products
 
 Rewrite = Callable[[ModelProto], ModelProto]
 
 REWRITES: dict[str, Rewrite] = {
-    "flat-concat": flat_concat,
     "resize-by-products": resize_by_products,
     "blocked-attention": blocked_attention,
+    "shared-mlp": shared_mlp,
 }
 
 

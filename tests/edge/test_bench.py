@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import count
 from pathlib import Path
 
@@ -44,9 +45,26 @@ def test_engines_take_turns_on_the_same_frame() -> None:
     seen: list[tuple[str, int]] = []
     frames = [np.full((1, 1, 1), value, np.uint8) for value in range(3)]
     runs = {name: (lambda frame, name=name: seen.append((name, int(frame[0, 0, 0])))) for name in "ab"}
-    times = time_in_turn(runs, frames, Plan(frames=2, warmup=0))
+    times = time_in_turn(runs, frames, Plan(frames=2, warmup=0, settle_s=0))
     assert seen == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
     assert {name: len(values) for name, values in times.items()} == {"a": 2, "b": 2}
+
+
+def test_no_run_pays_for_workers_of_the_one_before_that_still_spin() -> None:
+    busy_until = 0.0
+
+    def leaves_spinning_workers(frame: np.ndarray) -> None:
+        nonlocal busy_until
+        busy_until = time.perf_counter() + 0.005
+
+    rounds: list[list[bool]] = []
+    runs = {
+        "eager": leaves_spinning_workers,
+        "turn": lambda frame: rounds.append([]),
+        "next": lambda frame: rounds[-1].append(time.perf_counter() < busy_until),
+    }
+    time_in_turn(runs, [np.zeros((1, 1, 1), np.uint8)], Plan(frames=3, warmup=0))
+    assert [met[-1] for met in rounds if met] == [False] * 3
 
 
 def test_ratio_is_taken_round_by_round() -> None:

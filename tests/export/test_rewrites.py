@@ -15,7 +15,7 @@ from edge.golden import differences, run_frames
 from export.graph import graph_from_scorer
 from export.rewrites.attention import blocked_attention
 from export.rewrites.cast_first import cast_first
-from export.rewrites.concat import flat_concat
+from export.rewrites.mlp import shared_mlp
 from export.rewrites.resize import interpolation, resize_by_products
 from export.rewrites.table import REWRITES, rewritten
 from tests.export.conftest import SPEC, pictures, small_method
@@ -75,22 +75,6 @@ def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
 
-def test_concat_of_concats_is_one_concat() -> None:
-    join = helper.make_node("Concat", ["x", "x"], ["a"], axis=1, name="a")
-    twice = helper.make_node("Concat", ["a", "x", "a"], ["y"], axis=1, name="b")
-    before = model([join, twice], {}, ([1, 2, 3, 3], [1, 10, 3, 3]))
-    after = flat_concat(before)
-    assert ops(after) == ["Concat"]
-    x = normal(1, 2, 3, 3)
-    np.testing.assert_array_equal(run(after, x), run(before, x))
-
-
-def test_concat_along_another_axis_stays() -> None:
-    join = helper.make_node("Concat", ["x", "x"], ["a"], axis=2, name="a")
-    twice = helper.make_node("Concat", ["a", "a"], ["y"], axis=1, name="b")
-    assert ops(flat_concat(model([join, twice], {}, ([1, 2, 3, 3], [1, 4, 6, 3])))) == ["Concat", "Concat"]
-
-
 @pytest.mark.parametrize("corners", ["align_corners", "half_pixel", "pytorch_half_pixel"])
 @pytest.mark.parametrize("sides", [((4, 6), (8, 12)), ((5, 5), (17, 23)), ((8, 8), (4, 3))])
 def test_resize_by_products_is_resize(corners: str, sides) -> None:
@@ -137,6 +121,34 @@ def test_blocked_attention_is_the_same_convolution(kernel: int, bias: bool) -> N
     assert ops(after)[2:] == ["SpaceToDepth", "SpaceToDepth", "Concat", "Conv", "DepthToSpace"]
     x = normal(1, 2, 32, 40)
     np.testing.assert_allclose(run(after, x), run(before, x), atol=1e-4)
+
+
+def mlp(same: bool = True, **layout: object) -> ModelProto:
+    """relu-network(mean over pixels) + relu-network(peak over pixels), of the same weights or of others."""
+    weights = {"w1": normal(3, 6), "b1": normal(3), "w2": normal(6, 3), "b2": normal(6), "other": normal(6)}
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[2, 3], keepdims=0, name="m"),
+        helper.make_node("ReduceMax", ["x"], ["n"], axes=[2, 3], keepdims=0, name="n"),
+    ]
+    for end, bias in (("m", "b2"), ("n", "b2" if same else "other")):
+        nodes.append(helper.make_node("Gemm", [end, "w1", "b1"], [f"{end}h"], transB=1, name=f"{end}1"))
+        nodes.append(helper.make_node("Relu", [f"{end}h"], [f"{end}r"], name=f"{end}2"))
+        nodes.append(helper.make_node("Gemm", [f"{end}r", "w2", bias], [f"{end}o"], name=f"{end}3", transB=1, **layout))
+    nodes.append(helper.make_node("Add", ["mo", "no"], ["y"], name="add"))
+    return model(nodes, weights, ([2, 6, 5, 5], [2, 6]))
+
+
+def test_one_network_over_two_vectors_is_one_over_both() -> None:
+    before = mlp()
+    after = shared_mlp(before)
+    assert ops(after) == ["ReduceMean", "ReduceMax", "Concat", "Gemm", "Relu", "Gemm"]
+    x = normal(2, 6, 5, 5)
+    np.testing.assert_allclose(run(after, x), run(before, x), atol=1e-5)
+
+
+def test_networks_of_other_weights_or_with_factors_stay_two() -> None:
+    for two in (mlp(same=False), mlp(alpha=0.5)):
+        assert ops(shared_mlp(two)) == ops(two)
 
 
 @pytest.mark.parametrize(("channels", "out", "side"), [(16, 1, 32), (2, 2, 32), (2, 1, 16), (2, 1, 34)])
