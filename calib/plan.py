@@ -29,6 +29,7 @@ PASSING = {"Relu", "LeakyRelu", "MaxPool", "Concat", "Resize", "Add"}
 # Operators that only move values: their input and output share one scale.
 MOVING = {"MaxPool", "Concat", "Resize", "Transpose", "Reshape", "Slice", "Split", "Gather", "Squeeze", "Unsqueeze"}
 BEGINNING = {"MaxPool", "Concat"}
+LARGE = 1 << 16  # values; reading a smaller weight takes no time
 NARROW = 8  # channels; thinner convolutions fill no INT8 vector
 
 
@@ -36,13 +37,15 @@ NARROW = 8  # channels; thinner convolutions fill no INT8 vector
 class Plan:
     """`convs`: names of convolutions in INT8. `passing`: names of other nodes in INT8 (cpu dialect only).
 
-    `kept`: weighted nodes left in float -> the reason.
+    `kept`: weighted nodes left in float -> the reason. `stored`: matrix products among them that compute in float from
+    a weight in INT8 (cpu dialect only).
     """
 
     dialect: QdqDialect
     convs: tuple[str, ...]
     passing: tuple[str, ...]
     kept: dict[str, str]
+    stored: tuple[str, ...] = ()
 
 
 def make_plan(graph: Graph, dialect: QdqDialect, exclude: Collection[str] = (), depthwise: bool = True) -> Plan:
@@ -52,7 +55,8 @@ def make_plan(graph: Graph, dialect: QdqDialect, exclude: Collection[str] = (), 
     kept = {n.name: reason for n in weighted if (reason := rules.reason(n)) is not None}
     convs = tuple(n.name for n in weighted if n.name not in kept)
     passing = _passing(graph, convs, exclude) if dialect == "cpu" else ()
-    return Plan(dialect, convs, passing, kept)
+    stored = tuple(n.name for n in weighted if dialect == "cpu" and rules.may_store(n))
+    return Plan(dialect, convs, passing, kept, stored)
 
 
 def shared_groups(graph: Graph, tensors: Collection[str]) -> dict[str, str]:
@@ -116,6 +120,14 @@ class _Rules:
             (not self._depthwise and is_depthwise(graph, node), "depthwise"),
         )
         return next((text for holds, text in checks if holds), None)
+
+    def may_store(self, node: onnx.NodeProto) -> bool:
+        """Whether `node` is Grad-CAM's large product, which takes as long as its weight takes to read."""
+        constant = node.op_type == "MatMul" and self._graph.is_constant(node.input[1])
+        if not constant or node.name not in self._gradient or node.name in self._exclude:
+            return False
+        weight = self._graph.constant(node.input[1])
+        return weight.ndim == 2 and weight.size >= LARGE
 
     def _after_comparison(self, nodes: Iterable[onnx.NodeProto]) -> set[str]:
         """Everything that depends on a comparison of something that a convolution made: gradients and their masks."""

@@ -28,6 +28,8 @@ def quantised(graph: Graph, plan: Plan, ranges: Ranges) -> onnx.ModelProto:
         writer.quantise_convolution(name)
     for name in plan.passing:
         writer.quantise_passing(name)
+    for name in plan.stored:
+        writer.store_weight(name)
     return writer.finished()
 
 
@@ -44,7 +46,7 @@ def asymmetric_scale(limits: Range) -> tuple[float, int]:
 
 
 def weight_scales(weight: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Symmetric int8 scale per output channel (axis 0) of a convolution's weight [O, I, kh, kw]."""
+    """Symmetric int8 scale per output channel (axis 0) of a weight [O, I, ...]."""
     peaks = np.abs(weight.reshape(weight.shape[0], -1)).max(1)
     return np.asarray(np.maximum(peaks / 127.0, SMALLEST_SCALE), np.float32)
 
@@ -81,6 +83,18 @@ class _Writer:
         for index in range(len(original.input) if original.op_type in ("Concat", "Add") else 1):
             node.input[index] = self._rounded(original.input[index])
         self._round_output(original)
+
+    def store_weight(self, name: str) -> None:
+        """The weight [inputs, outputs] of a matrix product as int8, one scale per output; nothing else is rounded."""
+        node, weight = self._nodes[name], self._graph.constant(self._graph.nodes[name].input[1]).astype(np.float32)
+        scales = weight_scales(weight.T)
+        inputs = [
+            self._constant(f"{name}_weight_quantized", np.rint(weight / scales).astype(np.int8)),
+            self._constant(f"{name}_weight_scale", scales),
+            self._constant(f"{name}_weight_zero", np.zeros(len(scales), np.int8)),
+        ]
+        node.input[1] = f"{name}_weight_dequantized"
+        self._before.setdefault(name, []).append(_dequantize(inputs, node.input[1], axis=1))
 
     def finished(self) -> onnx.ModelProto:
         """The model, sorted topologically and checked."""

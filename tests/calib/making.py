@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from calib.evaluate import run_graph
-from calib.graph import named_model
+from calib.graph import Graph, named_model
 from edge.bundle import Bundle, array_bytes, write_bundle
 from edge.dataset import fingerprint, list_dataset, split_validation
 from edge.images import read_image, write_png
@@ -19,6 +19,7 @@ from edge.preprocess import Preprocessing, preprocess
 from edge.threshold import fit_threshold, score_statistics
 
 SIZE = 32
+OUTPUTS = ("score", "masked_error", "heatmap")
 SPEC = Preprocessing(height=SIZE, width=SIZE, colour="grey")
 
 
@@ -50,11 +51,29 @@ class Net:
 
     def model(self, size: int = SIZE, channels: int = 1) -> onnx.ModelProto:
         frame = helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, size, size, channels])
-        outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("score", "masked_error")]
+        outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in OUTPUTS[:2]]
         outputs.append(helper.make_tensor_value_info("heatmap", TensorProto.FLOAT, [1, size, size]))
         graph = helper.make_graph(self.nodes, "scoring", [frame], outputs, self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         return onnx.shape_inference.infer_shapes(model, strict_mode=True)
+
+
+def gradient_product(inputs: int, outputs: int) -> Graph:
+    """Two large matrix products: "plain" of a map, and "alpha" of what a comparison made of it, as Grad-CAM does."""
+    net = Net()
+    x = net.add("Transpose", [net.add("Cast", ["frame"], to=TensorProto.FLOAT)], perm=[0, 3, 1, 2])
+    a = net.conv(net.add("Mul", [x, net.constant(np.float32(0.01))]), "a", (16, 1, 3, 3), strides=[2, 2])
+    one, slope = net.constant(np.float32(1)), net.constant(np.float32(0.2))
+    gradient = net.add("Where", [net.add("Greater", [a, net.constant(np.float32(0))]), one, slope])
+    ends = [net.constant(np.array([v])) for v in (0, inputs, 1)]
+    weights = [net.random.normal(size=(inputs, outputs)).astype(np.float32) for _ in range(2)]
+    for source, name, output, weight in zip((a, gradient), ("plain", "alpha"), OUTPUTS, weights, strict=False):
+        values = net.add("Slice", [net.add("Flatten", [source]), *ends])
+        product = net.add("MatMul", [values, net.constant(weight)], name)
+        net.add("ReduceMean", [net.add("Abs", [product])], axes=[1], keepdims=0, output=output)
+    large = net.add("Resize", [a, "", net.constant(np.float32([1, 1, 2, 2]))], mode="nearest")
+    net.add("ReduceMean", [large], axes=[1], keepdims=0, output="heatmap")
+    return Graph(net.model())
 
 
 def scoring_net(seed: int = 0) -> onnx.ModelProto:

@@ -10,7 +10,7 @@ from onnx import TensorProto
 from calib.graph import Graph, multiply_accumulates, named_model
 from calib.plan import make_plan, output_point, shared_groups
 from edge.errors import InputError
-from tests.calib.making import Net, scoring_net
+from tests.calib.making import Net, gradient_product, scoring_net
 
 
 def test_gates_heads_and_thin_layers_stay_in_float(graph: Graph) -> None:
@@ -72,6 +72,14 @@ def test_grad_cam_and_what_follows_it_stays_in_float() -> None:
     assert plan.convs == ("b", "c")
     assert plan.kept["gradient"] == "Grad-CAM or score arithmetic"
     assert plan.kept["last"] == "output head"
+
+
+def test_of_grad_cam_the_large_weight_is_stored_in_int8_on_the_cpu() -> None:
+    graph = gradient_product(4096, 32)
+    assert make_plan(graph, "cpu").stored == ("alpha",)
+    assert make_plan(graph, "cpu", exclude=["alpha"]).stored == ()
+    assert make_plan(graph, "tensorrt").stored == ()
+    assert make_plan(gradient_product(1024, 32), "cpu").stored == ()
 
 
 def test_multiply_accumulates_are_counted_per_group(graph: Graph) -> None:

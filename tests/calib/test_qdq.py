@@ -20,7 +20,7 @@ from calib.ranges import Ranges, collect, tensors_to_watch
 from edge.errors import CheckFailed
 from edge.gate import rank_correlation
 from edge.preprocess import preprocess
-from tests.calib.making import SPEC
+from tests.calib.making import SPEC, gradient_product
 
 DIALECTS: tuple[QdqDialect, ...] = ("cpu", "tensorrt")
 
@@ -140,3 +140,16 @@ def test_a_graph_that_overflows_is_named(graph: Graph, frames: list[np.ndarray])
     bias.CopyFrom(numpy_helper.from_array(np.full(16, np.inf, np.float32), bias.name))
     with pytest.raises(CheckFailed, match="deep_out is not finite"):
         collect(model, ["deep_out"], frames[:1])
+
+
+def test_a_stored_weight_is_int8_and_the_product_stays_in_float(frames: list[np.ndarray]) -> None:
+    graph = gradient_product(4096, 32)
+    model = quantised(graph, make_plan(graph, "cpu"), {})
+    product = next(n for n in model.graph.node if n.name == "alpha")
+    stored = next(n for n in model.graph.node if n.output[0] == product.input[1])
+    weight = next(i for i in model.graph.initializer if i.name == stored.input[0])
+    assert (weight.data_type, list(weight.dims)) == (TensorProto.INT8, [4096, 32])
+    assert product.input[0] == graph.nodes["alpha"].input[0]
+    before, after = (run_graph(m, "g", frames, threads=1) for m in (graph.model, model))
+    np.testing.assert_allclose(after.masked_error, before.masked_error, rtol=0.01)
+    assert not np.array_equal(after.masked_error, before.masked_error)
