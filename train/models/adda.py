@@ -68,9 +68,9 @@ class ConvDiscriminator(nn.Module):
 
 
 def cam_layer(net: ConvDiscriminator, rows: int) -> int:
-    """The deepest map with at least `rows` rows; 0: the last but one. On the last map the head weighs every place for
-    itself, the sums that Grad-CAM makes of these weights say nothing of a place, and the map is flat or all zero."""
-    return layer_near(net.blocks, net.size, rows) if rows else len(net.blocks) - 2
+    """The deepest map with at least `rows` rows; 0: the second. On the last map the head weighs every place for itself,
+    the sums that Grad-CAM makes of these weights say nothing of a place, and the map is flat or all zero."""
+    return layer_near(net.blocks, net.size, rows) if rows else 1
 
 
 def forward_cam(net: ConvDiscriminator, rows: int) -> ForwardCam:
@@ -128,7 +128,7 @@ class Adda:
         "semi": False,
         "masked": True,
         "beta": 0.2,  # noisy MNIST in the paper; 0.05 to 5 elsewhere, chosen on test data there
-        "cam_rows": 0,  # least rows of the attention map; 0: the last but one of D's maps, 11 rows at 84x84
+        "cam_rows": 0,  # least rows of the attention map; 0: the second of D's four maps, 21 rows at 84x84
         "latent": 128,
         "learning_rate": 3e-4,
         "kl": 1.0,
