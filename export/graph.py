@@ -14,6 +14,7 @@ from torch import nn
 from edge.errors import CheckFailed
 from edge.preprocess import Preprocessing
 from export.rewrites.cast_first import cast_first
+from export.rewrites.means import means_in_steps
 
 OPSET = 17  # the newest that TensorRT 8.5 (JetPack 5) reads
 OUTPUTS = ("score", "masked_error", "heatmap")
@@ -39,7 +40,8 @@ def graph_from_scorer(scorer: nn.Module, spec: Preprocessing, batch: int = 1) ->
             input_names=["frame"],
             output_names=list(OUTPUTS),
         )
-    return checked(cast_first(simplified(onnx.load_from_string(buffer.getvalue()))))
+    graph = checked(cast_first(simplified(onnx.load_from_string(buffer.getvalue()))))
+    return checked(means_in_steps(graph))
 
 
 def simplified(graph: ModelProto) -> ModelProto:

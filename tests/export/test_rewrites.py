@@ -15,6 +15,7 @@ from edge.golden import differences, run_frames
 from export.graph import graph_from_scorer
 from export.rewrites.attention import blocked_attention
 from export.rewrites.cast_first import cast_first
+from export.rewrites.means import means_in_steps
 from export.rewrites.mlp import shared_mlp
 from export.rewrites.resize import interpolation, resize_by_products
 from export.rewrites.table import REWRITES, rewritten
@@ -158,6 +159,30 @@ def test_other_convolutions_are_left_alone(channels: int, out: int, side: int) -
     parts.append(helper.make_node("Conv", ["j", "w"], ["y"], pads=[3] * 4, name="c"))
     graph = model(parts, {"w": normal(out, channels, 7, 7)}, ([1, channels, side, side], [1, out, side, side]))
     assert ops(blocked_attention(graph)) == ["Split", "Concat", "Conv"]
+
+
+def mean(shape: list[int], axes: list[int], keep: int) -> ModelProto:
+    out = [1 if axis in axes else side for axis, side in enumerate(shape) if keep or axis not in axes]
+    return model([helper.make_node("ReduceMean", ["x"], ["y"], axes=axes, keepdims=keep, name="m")], {}, (shape, out))
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("axes", [[1, 2, 3], [2, 3]])
+def test_a_mean_over_a_large_picture_keeps_its_digits(axes: list[int], keep: int) -> None:
+    before = mean([1, 3, 1024, 1024], axes, keep)
+    after = means_in_steps(before)
+    assert ops(after) == ["ReduceMean", "ReduceMean"]
+    x = np.random.default_rng(0).exponential(size=(1, 3, 1024, 1024)).astype(np.float32)
+    exact = x.mean(tuple(axes), np.float64, keepdims=bool(keep))
+    np.testing.assert_allclose(run(after, x), exact, rtol=5e-6)
+    assert ops(means_in_steps(onnx.shape_inference.infer_shapes(after))) == ["ReduceMean", "ReduceMean"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [([1, 3, 128, 128], [1, 2, 3]), ([1, 512, 64, 64], [1]), ([1, 1 << 17], [1])]
+)
+def test_other_means_stay(shape: list[int], axes: list[int]) -> None:
+    assert ops(means_in_steps(mean(shape, axes, 0))) == ["ReduceMean"]
 
 
 def test_cast_first_leaves_a_graph_that_casts_first_alone(graph: ModelProto) -> None:
