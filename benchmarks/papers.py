@@ -3,10 +3,10 @@
     python benchmarks/papers.py TABLE --out FOLDER [--quick] [--row ROW]... [--only METHOD] [--data DIR]
 
 Networks are in eval mode, epochs are fixed beforehand, validation is on held-out normal images, and no
-statistic of the test set enters anything. --quick is for a CPU: few images, thin networks, few rows, one seed, under
-ten minutes on one core; its figures show that the protocol runs and which way the differences point, not what the
-method can do. --row, --epochs, --images, --width and --seeds change either form. What is done so far is in FOLDER after
-every network.
+statistic of the test set enters anything. --quick is for a CPU: few images, thin networks, few rows, one or two
+seeds, under ten minutes on one core; its figures show that the protocol runs and which way the differences point, not
+what the method can do. --row, --epochs, --images, --width and --seeds change either form. What is done so
+far is in FOLDER after every network.
 """
 
 from __future__ import annotations
