@@ -17,7 +17,7 @@ from calib.graph import Graph
 from calib.plan import make_plan
 from calib.qdq import quantised
 from calib.ranges import collect, tensors_to_watch
-from edge.bench import settle
+from edge.bench import Plan, time_in_turn
 from edge.preprocess import Preprocessing
 from export.graph import graph_from_scorer
 from export.rewrites.table import REWRITES, rewritten
@@ -25,7 +25,6 @@ from train.method import Method, MethodConfig
 from train.methods import build
 
 Call = Callable[[NDArray[np.uint8]], Any]
-SETTLE_S = 0.01  # of untimed calls before each timed one
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
 
 
@@ -119,22 +118,9 @@ def eager_call(width: int, size: int, threads: int) -> Call:
 
 
 def in_turn(calls: dict[str, Call], inputs: NDArray[np.uint8], rounds: int, cpu_time: bool) -> dict[str, Any]:
-    """Milliseconds per call [rounds] by name; the calls take turns. `cpu_time`: of this process, not of the clock.
-
-    Each turn begins with untimed calls, or the engine that comes after eager PyTorch would share its cores with threads
-    that wait for more work (edge.bench). A pause would do as well, but after 20 ms engines take half as long again.
-    """
+    """Milliseconds per call [rounds] by name; the calls take turns. `cpu_time`: of this process, not of the clock."""
     clock = time.process_time if cpu_time else time.perf_counter
-    for call in calls.values():
-        for one in inputs[:3]:
-            call(one)
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds):
-        for name, call in calls.items():
-            settle(call, inputs[number % len(inputs)], SETTLE_S)
-            start = clock()
-            call(inputs[number % len(inputs)])
-            times[name].append((clock() - start) * 1e3)
+    times = time_in_turn(calls, list(inputs), Plan(frames=rounds, warmup=3), clock)
     return {name: np.array(values) for name, values in times.items()}
 
 

@@ -70,7 +70,10 @@ def time_stages(engine: Engine, bundle: Bundle, plan: Plan, clock: Callable[[], 
 
 
 def time_in_turn(
-    runs: dict[str, Callable[[Frame], object]], frames: Sequence[Frame], plan: Plan
+    runs: dict[str, Callable[[Frame], object]],
+    frames: Sequence[Frame],
+    plan: Plan,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Milliseconds per call of each of `runs`, which take turns on the same frames, uint8 [H, W, C]."""
     for run in runs.values():
@@ -81,14 +84,17 @@ def time_in_turn(
         for name, run in runs.items():
             frame = frames[number % len(frames)]
             settle(run, frame, plan.settle_s)
-            start = time.perf_counter()
+            start = clock()
             run(frame)
-            times[name].append((time.perf_counter() - start) * 1e3)
+            times[name].append((clock() - start) * 1e3)
     return times
 
 
 def settle(run: Callable[[Frame], object], frame: Frame, seconds: float) -> None:
-    """Call `run` for that long: caches are its own again, and no thread of the run before it spins any more."""
+    """Call `run` for that long: caches are its own again, and no thread of the run before it spins any more.
+
+    A pause would stop the threads too, but after 20 ms of it engines take half as long again.
+    """
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         run(frame)

@@ -16,7 +16,7 @@ Random = np.random.Generator
 Part = tuple[slice, slice]
 
 WHOLE: Part = (slice(None), slice(None))
-GLIMPSE = 4
+GLIMPSE = 4  # pixels along each axis of which a glimpse keeps one
 SHADE = 0.1  # depth of uneven light; deeper or finer, and surfaces that are worked unevenly count as normal
 
 
