@@ -13,7 +13,7 @@ from edge.dataset import list_dataset, split_validation
 from edge.errors import InputError
 from edge.images import read_image
 from edge.manifest import ImageStatistics
-from edge.preprocess import Preprocessing, preprocess
+from edge.preprocess import Prepared, Preprocessing, prepared
 
 DEFAULT_FRAMES = 200
 KEPT_BYTES = 256 << 20  # preprocessed frames kept in memory; the rest is read again
@@ -80,11 +80,17 @@ class Frames(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, index: int) -> NDArray[np.uint8]:  # type: ignore[override]
         frame = self._kept.get(index)
         if frame is None:
-            frame = _read(self.paths[index], self._spec)
+            frame = _prepared(self.paths[index], self._spec).frame
             if frame.nbytes <= self._room:
                 self._room -= frame.nbytes
                 self._kept[index] = frame
         return frame
+
+    def brightness(self) -> float:
+        """The median of the pictures' mean grey levels, of whole pictures if parts are located."""
+        if self._spec.locate is None:
+            return float(np.median([frame.mean() for frame in self]))
+        return float(np.median([_prepared(path, self._spec).overview.mean() for path in self.paths]))
 
 
 def require_familiar(frames: Frames, known: ImageStatistics, root: Path) -> None:
@@ -92,7 +98,7 @@ def require_familiar(frames: Frames, known: ImageStatistics, root: Path) -> None
 
     Their median brightness (grey levels) must lie within the range of the training images, widened by 25 levels.
     """
-    brightness = float(np.median([frame.mean() for frame in frames]))
+    brightness = frames.brightness()
     low, _, high = known.brightness
     if not low - 25.0 <= brightness <= high + 25.0:
         raise InputError(
@@ -102,10 +108,10 @@ def require_familiar(frames: Frames, known: ImageStatistics, root: Path) -> None
         )
 
 
-def _read(path: Path, spec: Preprocessing) -> NDArray[np.uint8]:
+def _prepared(path: Path, spec: Preprocessing) -> Prepared:
     image = read_image(path)
     try:
-        return preprocess(image, spec)
+        return prepared(image, spec)
     except InputError as error:
         raise InputError(f"cannot use {path}", f"{error.what}, {error.why}", error.fix) from error
 

@@ -5,6 +5,7 @@ It ends at uint8: scaling to the range a model wants is inside the scoring graph
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import cv2
@@ -13,8 +14,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.errors import InputError
+from edge.locate import Affine, Locate, alone, enlarged, find_part, is_part, view_of, warped
 
 Side = Annotated[int, Field(ge=16, le=4096)]
+
+
+IDENTITY: Affine = np.eye(2, 3)
 
 
 class Region(BaseModel):
@@ -37,23 +42,95 @@ class Preprocessing(BaseModel):
     width: Side
     colour: Literal["bgr", "grey"]
     region: Region | None = None
+    locate: Locate | None = None  # the part is looked for in the region, and only its view goes into the model
 
     @property
     def channels(self) -> int:
         """3 for BGR, 1 for grey."""
         return 3 if self.colour == "bgr" else 1
 
+    @property
+    def where(self) -> str:
+        """What of a picture the model sees, for people."""
+        area = "the whole picture" if self.region is None else f"region {self.region}"
+        if self.locate is None:
+            return area
+        return f"the part, {'laid straight' if self.locate.turned else 'upright'}, looked for in {area}"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """`frame` uint8 [H, W, C], what the model sees; `overview` uint8 [h, w, C], all of the region, by which the camera
+    is judged (the frame itself if no part is looked for); `place`, where the frame's pixels lie in the picture."""
+
+    frame: NDArray[np.uint8]
+    overview: NDArray[np.uint8]
+    place: Affine
+
 
 def preprocess(image: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.uint8]:
-    """Crop to the region of interest, resize with cv2.INTER_AREA, convert colour.
+    """What the model sees of `image`, a C-contiguous uint8 [spec.height, spec.width, C]. See `prepared`."""
+    return prepared(image, spec).frame
 
-    `image` is uint8 [H, W], [H, W, 1] or [H, W, 3] (BGR). Returns a C-contiguous uint8 [spec.height, spec.width, C].
-    Raises InputError on another dtype or shape, or if the region does not lie inside the image.
+
+def prepared(image: NDArray[np.uint8], spec: Preprocessing) -> Prepared:
+    """Crop to the region of interest, find the part if `spec` says so, resize with cv2.INTER_AREA, convert colour.
+
+    `image` is uint8 [H, W], [H, W, 1] or [H, W, 3] (BGR). Raises InputError on another dtype or shape, or if the region
+    does not lie inside the image.
     """
     _check(image)
-    part = image if spec.region is None else _crop(image, spec.region)
-    if part.shape[:2] != (spec.height, spec.width):
-        part = cv2.resize(part, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
+    part = region_of(image, spec)
+    if spec.locate is not None:
+        found = _located(part, spec, spec.locate)
+    else:
+        frame = _resized(part, (spec.height, spec.width), spec)
+        found = Prepared(frame, frame, enlarged(IDENTITY, part.shape[1] / spec.width, part.shape[0] / spec.height))
+    if spec.region is not None:
+        found.place[:, 2] += (spec.region.x, spec.region.y)
+    return found
+
+
+def same_view(mask: NDArray[np.uint8], image: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.uint8]:
+    """`mask`, of the size of `image`, as the model sees `image`: uint8 [spec.height, spec.width]. Raises as above."""
+    if spec.locate is None:
+        return preprocess(mask, spec.model_copy(update={"colour": "grey"}))[:, :, 0]
+    _check(mask)
+    place, size = prepared(image, spec).place, (spec.height, spec.width)
+    grey = _shrunk(
+        mask, spec.locate, image.shape[:2] if spec.region is None else (spec.region.height, spec.region.width)
+    )
+    affine = enlarged(place, grey.shape[1] / mask.shape[1], grey.shape[0] / mask.shape[0])
+    return warped(_as_colour(grey, spec.model_copy(update={"colour": "grey"}))[:, :, 0], affine, size, is_mask=True)
+
+
+def _located(part: NDArray[np.uint8], spec: Preprocessing, locate: Locate) -> Prepared:
+    size, sides, overview = (spec.height, spec.width), part.shape[:2], locate.overview
+    part = _as_colour(_shrunk(part, locate, sides), spec)
+    small = _resized(part, overview, spec)
+    found = find_part(small)
+    affine = view_of(found, locate, size)
+    frame = warped(part, _between(affine, overview, part.shape), size).reshape(*size, spec.channels)
+    if is_part(found, locate):
+        frame = alone(frame, affine, found)
+    return Prepared(np.ascontiguousarray(frame), small, _between(affine, overview, sides))
+
+
+def _shrunk(picture: NDArray[np.uint8], locate: Locate, sides: tuple[int, ...]) -> NDArray[np.uint8]:
+    """`picture` smaller, if the view shows fewer pixels than the part of the picture with `sides` has."""
+    scale = locate.scale * max(locate.overview[0] / sides[0], locate.overview[1] / sides[1])
+    if scale >= 1:
+        return picture
+    return np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _between(affine: Affine, overview: tuple[int, int], sides: tuple[int, ...]) -> Affine:
+    return enlarged(affine, sides[1] / overview[1], sides[0] / overview[0])
+
+
+def _resized(part: NDArray[np.uint8], size: tuple[int, int], spec: Preprocessing) -> NDArray[np.uint8]:
+    if part.shape[:2] != size:
+        part = np.asarray(cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     return np.ascontiguousarray(_as_colour(part, spec))
 
 
@@ -67,7 +144,11 @@ def _check(image: NDArray[np.uint8]) -> None:
         )
 
 
-def _crop(image: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
+def region_of(image: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.uint8]:
+    """The region of interest of `image`, a view of it. Raises InputError if it does not lie inside."""
+    region = spec.region
+    if region is None:
+        return image
     height, width = image.shape[:2]
     if region.x + region.width > width or region.y + region.height > height:
         raise InputError(
@@ -80,7 +161,7 @@ def _crop(image: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
 
 def _as_colour(image: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.uint8]:
     grey = image.ndim == 2 or image.shape[2] == 1
-    plane = image.reshape(spec.height, spec.width) if grey else image
+    plane = image.reshape(image.shape[:2]) if grey else image
     if spec.colour == "grey":
         return (plane if grey else np.asarray(cv2.cvtColor(plane, cv2.COLOR_BGR2GRAY), np.uint8))[:, :, None]
     return np.asarray(cv2.cvtColor(plane, cv2.COLOR_GRAY2BGR), np.uint8) if grey else plane

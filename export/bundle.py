@@ -18,7 +18,7 @@ from edge.health import baseline_from_images
 from edge.images import encode_png
 from edge.manifest import Manifest, ModelInfo, Name
 from edge.version import VERSION
-from export.frames import Frames, golden_frames, validation_frames
+from export.frames import Frames, golden_frames, overviews, validation_frames
 from export.graph import OPSET, graph_from_scorer, shape_of
 from export.parity import Parity, check_parity
 from export.report import REPORT, report_html
@@ -76,7 +76,8 @@ def _frames(request: Request) -> Frameset:
             "train again with more normal images",
         )
     normal = validation_frames(paths, request.run.preprocessing)
-    return Frameset(normal, golden_frames(normal), request.false_alarm_rate)
+    seen = overviews(paths, request.run.preprocessing, normal)
+    return Frameset(normal, golden_frames(normal), request.false_alarm_rate, seen)
 
 
 def _graph(run: Run) -> ModelProto:
@@ -104,7 +105,7 @@ def _variants(
 def _assembled(
     request: Request, name: Name, graph: ModelProto, frames: Frameset, made: dict[str, Made]
 ) -> tuple[Manifest, dict[str, bytes]]:
-    run, statistics = request.run, baseline_from_images(list(frames.normal))
+    run, statistics = request.run, baseline_from_images(frames.overviews)
     record = run.record
     members = {GOLDEN_FRAMES: array_bytes(frames.golden), REFERENCE: encode_png(_picture(statistics[1]))}
     for one in made.values():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.images import read_image
-from edge.preprocess import Preprocessing, preprocess
+from edge.preprocess import Preprocessing, prepared, preprocess
 
 Frames = NDArray[np.uint8]
 
@@ -20,6 +20,13 @@ SEED = 12
 def validation_frames(paths: tuple[Path, ...], spec: Preprocessing) -> Frames:
     """The held-out normal images as the device will see them, uint8 [n, H, W, C], in the run's order."""
     return np.stack([preprocess(read_image(path), spec) for path in paths])
+
+
+def overviews(paths: tuple[Path, ...], spec: Preprocessing, normal: Frames) -> list[Frames]:
+    """What the camera is judged by, uint8 [h, w, C] each: `normal`, or whole pictures where parts are located."""
+    if spec.locate is None:
+        return list(normal)
+    return [prepared(read_image(path), spec).overview for path in paths]
 
 
 def golden_frames(normal: Frames) -> Frames:

@@ -48,7 +48,7 @@ def _summary(manifest: Manifest) -> str:
     rows = [
         ("made", f"{manifest.created_at} by edge-anomaly {manifest.tool_version}"),
         ("model", f"{model.method}, {model.parameters:,} parameters, {settings}"),
-        ("input", f"{spec.width}x{spec.height} {spec.colour}, region {spec.region or 'whole picture'}"),
+        ("input", f"{spec.width}x{spec.height} {spec.colour}, {spec.where}"),
         ("trained on", f"{data.name}: {data.frames} images, SHA-256 {data.sha256}"),
         ("brightness of normal images", _quantiles(manifest.normal_images.brightness)),
         ("contrast", _quantiles(manifest.normal_images.contrast)),

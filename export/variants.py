@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import ModelProto
@@ -23,11 +23,15 @@ LEAST_TOLERANCE: dict[str, float] = {"fp32": 2e-3, "fp16": 1e-2, "bf16": 3e-2}
 
 @dataclass(frozen=True)
 class Frameset:
-    """What variants are judged on: held-out normal frames [n, H, W, C], and the golden ones."""
+    """What variants are judged on: held-out normal frames [n, H, W, C], and the golden ones.
+
+    `overviews`: what the camera's health is judged by, uint8 [h, w, C] each.
+    """
 
     normal: Frames
     golden: Frames
     false_alarm_rate: float
+    overviews: list[Frames] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

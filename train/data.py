@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edge.errors import InputError
 from edge.images import SUFFIXES, list_images, read_image
-from edge.preprocess import Preprocessing, preprocess
+from edge.preprocess import Preprocessing, preprocess, same_view
 from train.method import UNKNOWN
 
 CACHE_BYTES = 2 * 1024**3
@@ -229,8 +229,7 @@ def read_mask(image: Path, mask: Path, spec: Preprocessing) -> NDArray[np.bool_]
     if picture.shape[:2] != marked.shape[:2]:
         sizes = f"mask {marked.shape[1]}x{marked.shape[0]}, image {picture.shape[1]}x{picture.shape[0]}"
         raise InputError(f"mask {mask} does not fit its image", sizes, "make masks of the image's size")
-    small = preprocess(marked, spec.model_copy(update={"colour": "grey"}))[:, :, 0]
-    return np.asarray(small > MASK_LEVEL, np.bool_)
+    return np.asarray(same_view(marked, picture, spec) > MASK_LEVEL, np.bool_)
 
 
 def _digest(path: Path) -> bytes:

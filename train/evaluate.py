@@ -16,22 +16,44 @@ from numpy.typing import NDArray
 
 from edge.dataset import Dataset, list_dataset
 from edge.errors import InputError
+from edge.images import read_image
+from edge.locate import Affine, enlarged, laid_back
 from edge.manifest import Threshold
-from edge.preprocess import Preprocessing
+from edge.preprocess import Preprocessing, prepared, region_of
 from train.data import Frames, read_mask
 from train.infer import Array, Scored
 from train.metrics import aupro, auroc, balanced_accuracy, intersection_over_union, pixel_auroc, threshold_interval
 from train.subject import Normals, RunSubject, Subject
 
+WHOLE = 256  # pixels
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole picture, its longer side at most WHOLE pixels: where the view's pixels lie in it, its size (height,
+    width), and its mask, bool of that size, or None."""
+
+    place: Affine
+    size: tuple[int, int]
+    mask: NDArray[np.bool_] | None
+
+    def heatmap(self, view: Array) -> Array:
+        """The heatmap of the view, [H, W], in the whole picture: 0 where the model did not look."""
+        return laid_back(view, self.place, self.size)
+
 
 @dataclass(frozen=True)
 class TestSet:
-    """Test images as the model sees them: normal ones first. `masks` are bool [H, W], None where none is known."""
+    """Test images as the model sees them: normal ones first. `masks` are bool [H, W], None where none is known.
+
+    `wholes`, where parts are located: how each view lies in its whole picture, by which pixels are then judged.
+    """
 
     paths: tuple[Path, ...]
     kinds: tuple[str, ...]  # folder names; "good" is normal
     frames: NDArray[np.uint8]
     masks: tuple[NDArray[np.bool_] | None, ...]
+    wholes: tuple[Whole, ...] | None = None
 
     @property
     def anomalous(self) -> NDArray[np.bool_]:
@@ -137,7 +159,10 @@ def load_test(dataset: Dataset, subject: Subject) -> tuple[TestSet, list[str]]:
         if count < 2
     ]
     kinds = tuple("good" for _ in dataset.test_normal) + tuple(p.parent.name for p in anomalous)
-    return TestSet(paths, kinds, frames, (*masks, *found)), notes
+    if spec.locate is not None:
+        notes.append("parts were located; pixels are judged in whole pictures")
+    wholes = tuple(_whole(path, dataset, spec) for path in paths) if spec.locate else None
+    return TestSet(paths, kinds, frames, (*masks, *found), wholes), notes
 
 
 def upsampled(heatmap: Array, spec_height: int, spec_width: int) -> Array:
@@ -165,8 +190,10 @@ def _image_figures(score: Array, bad: NDArray[np.bool_], threshold: Threshold | 
 
 def _pixel_figures(test: TestSet, scored: Scored, normals: Normals | None) -> dict[str, float | int | None]:
     height, width = test.frames.shape[1:3]
-    pairs = [(upsampled(h, height, width), m) for h, m in zip(scored.heatmap, test.masks, strict=True) if m is not None]
-    heatmaps, masks = [h for h, _ in pairs], [m for _, m in pairs]
+    pairs = [(upsampled(h, height, width), m) for h, m in zip(scored.heatmap, test.masks, strict=True)]
+    if test.wholes is not None:
+        pairs = [(whole.heatmap(view), whole.mask) for (view, _), whole in zip(pairs, test.wholes, strict=True)]
+    heatmaps, masks = [h for h, m in pairs if m is not None], [m for _, m in pairs if m is not None]
     limit = None if normals is None else normals.pixel_threshold
     return {
         "pixel_auroc": pixel_auroc(heatmaps, masks),
@@ -189,6 +216,18 @@ def _mask(image: Path, mask: Path | None, spec: Preprocessing) -> NDArray[np.boo
         return None
     small = read_mask(image, mask, spec)
     return small if small.any() else None
+
+
+def _whole(path: Path, dataset: Dataset, spec: Preprocessing) -> Whole:
+    image = read_image(path)
+    place, sides = prepared(image, spec).place, region_of(image, spec).shape[:2]
+    if spec.region is not None:
+        place = place - np.array([[0, 0, spec.region.x], [0, 0, spec.region.y]])
+    scale = min(1.0, WHOLE / max(sides))
+    size = max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
+    plain = spec.model_copy(update={"height": size[0], "width": size[1], "locate": None})
+    mask = np.zeros(size, bool) if path in dataset.test_normal else _mask(path, dataset.masks.get(path), plain)
+    return Whole(enlarged(place, size[1] / sides[1], size[0] / sides[0]), size, mask)
 
 
 def _scarce(count: int, kind: str) -> str:

@@ -14,10 +14,12 @@ from train.method import Method, MethodConfig, Option
 @dataclass(frozen=True)
 class Row:
     """One method. `preset` are option values that make this row differ from others of the same class.
+
     `needs_known`, `uses_known`: it cannot, or need not, do without known anomalies. `multiple`: the image's sides must
     be divisible by it. `no_export`: why it cannot be a scoring graph; empty if it can. `pretrained`: it takes
-    `--pretrained`, and the class has `load_pretrained(state: dict[str, Tensor]) -> None`. `image_size` (side),
-    `base_width`, `batch_size` and `minutes` (None: a number of epochs) are what edge-train takes where nothing is said.
+    `--pretrained`, and the class has `load_pretrained(state: dict[str, Tensor]) -> None`. `locates`: loose parts are
+    found and laid straight for it without being asked. `image_size` (side), `base_width`, `batch_size` and `minutes`
+    (None: a number of epochs) are what edge-train takes where nothing is said.
     """
 
     target: str
@@ -32,6 +34,7 @@ class Row:
     batch_size: int = 16
     minutes: float | None = None
     no_export: str = ""
+    locates: bool = False
 
 
 METHODS: dict[str, Row] = {
@@ -136,6 +139,7 @@ METHODS: dict[str, Row] = {
         base_width=24,
         batch_size=8,
         minutes=20.0,
+        locates=True,
     ),
     "attention-gan": Row(
         "train.models.attention_gan:AttentionGan",

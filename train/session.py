@@ -23,16 +23,21 @@ from train.checkpoint import FORMAT, RunRecord, load_networks, read_record, save
 from train.curves import write_curves
 from train.data import FrameSource, Known, colour_of, list_known, load_known, read_parts, refuse_overlap
 from train.infer import score_frames
+from train.locating import located
 from train.loop import Listener, Loop, Outcome, Plan
 from train.method import Method, MethodConfig, Option
 from train.methods import build, row_of
 
 Colour = Literal["auto", "grey", "bgr"]
+Locating = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. `size` is (height, width) in pixels."""
+    """What the user asked for. `size` is (height, width) in pixels; where parts are located, only its area counts.
+
+    `locating` "auto": the default method does it, where normal pictures show that it helps.
+    """
 
     model: str
     data: Path
@@ -42,6 +47,7 @@ class Request:
     base_width: int = 32
     colour: Colour = "auto"
     region: Region | None = None
+    locating: Locating = "off"
     known: Path | None = None
     pretrained: Path | None = None
     options: dict[str, Option] = field(default_factory=dict)
@@ -128,8 +134,8 @@ def start(request: Request) -> Session:
     training, held_out = split_validation(dataset.train_normal)
     known_paths = _known_paths(request.known, dataset)
     name, notes = _choose(request.model, len(known_paths))
-    spec = _preprocessing(request, training)
-    config = MethodConfig(*request.size, spec.channels, request.base_width, request.options)
+    spec = _preprocessing(request, training, name, notes)
+    config = MethodConfig(spec.height, spec.width, spec.channels, request.base_width, request.options)
     torch.manual_seed(request.plan.seed)
     method = build(name, config)
     _load_pretrained(name, method, request.pretrained)
@@ -212,10 +218,20 @@ def _choose(model: str, known: int) -> tuple[str, list[str]]:
     return name, notes
 
 
-def _preprocessing(request: Request, training: tuple[Path, ...]) -> Preprocessing:
+def _preprocessing(request: Request, training: tuple[Path, ...], name: str, notes: list[str]) -> Preprocessing:
     colour = colour_of(training) if request.colour == "auto" else request.colour
     height, width = request.size
-    return Preprocessing(height=height, width=width, colour=colour, region=request.region)
+    spec = Preprocessing(height=height, width=width, colour=colour, region=request.region)
+    row = row_of(name)
+    if request.locating == "off" or (request.locating == "auto" and not row.locates):
+        return spec
+    found, why = located(spec, training, row.multiple)
+    if found is not None:
+        notes.append(f"parts are located and laid straight, for {why}; around them nothing is inspected (--locate off)")
+        return found
+    if request.locating == "on":
+        raise InputError("parts cannot be located", why, "take pictures of single parts on a plain background")
+    return spec
 
 
 def _load_pretrained(name: str, method: Method, file: Path | None) -> None:

@@ -155,7 +155,8 @@ class BundleSubject:
     def normals(self, data: Dataset) -> Normals | None:
         """See Subject; from the golden frames, which are held-out normals."""
         heatmaps = np.asarray(self._bundle.read_array(self._variant.golden.heatmap), np.float32)
-        return _normals(heatmaps, self._bundle.manifest.normal_images.brightness[1])
+        frames = np.asarray(self._bundle.read_array(self._bundle.manifest.golden_frames))
+        return _normals(heatmaps, float(np.median(frames.mean((1, 2, 3)))))
 
     def explain(self, frame: Frame) -> Explanation | None:
         """A bundle gives scores only."""

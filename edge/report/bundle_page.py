@@ -64,7 +64,7 @@ def _identity(bundle: Bundle) -> list[tuple[str, str | Raw]]:
     return [
         ("made", f"{m.created_at} by edge-anomaly {m.tool_version}"),
         ("method", f"{m.model.method} {', '.join(f'{k} {v}' for k, v in m.model.config.items())}"),
-        ("input", f"{spec.width}×{spec.height} {spec.colour}, region: {spec.region or 'the whole picture'}"),
+        ("input", f"{spec.width}×{spec.height} {spec.colour}, {spec.where}"),
         ("trained on", f"{data.name}, {data.frames} frames, SHA-256 {data.sha256}"),
         ("brightness of normal frames", _quantiles(normal.brightness)),
         ("contrast", _quantiles(normal.contrast)),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import InputError
-from edge.preprocess import Region
+from edge.locate import Affine, enlarged, laid_back
 
 LIVE_WIDTH = 960
 HEAT_WIDTH = 320  # heat maps are smooth: people see no difference, and the pipeline does not pay for it
@@ -19,12 +19,16 @@ CLOCK_WAS_SET_S = 1_577_836_800.0  # 2020-01-01
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What was seen and how it scored: raw picture uint8 [H, W(, 3)], heat map float32 [h, w] or None if not scored."""
+    """What was seen and how it scored: raw picture uint8 [H, W(, 3)], heat map float32 [h, w] or None if not scored.
+
+    `place`: where the heat map's cells lie in the picture, see edge.locate; None if it covers all of it.
+    """
 
     sequence: int
     image: NDArray[np.uint8]
     heatmap: NDArray[np.float32] | None
     heat: float  # 1 at the threshold, 0 three spreads of normal scores below it
+    place: Affine | None = None
 
 
 def lossless(image: NDArray[np.uint8]) -> bytes:
@@ -32,19 +36,18 @@ def lossless(image: NDArray[np.uint8]) -> bytes:
     return _encoded(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
 
 
-def overlay(sight: Sight, region: Region | None) -> bytes:
-    """The picture with its heat map over the region that was looked at, as JPEG."""
+def overlay(sight: Sight) -> bytes:
+    """The picture with its heat map over what was looked at, as JPEG."""
     picture = _colour(sight.image)
     if sight.heatmap is None:
         return _encoded(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    part = _region_of(picture, region)
-    heat = _heat(sight, part.shape[1], part.shape[0])
+    heat = _heat(sight, 1.0, picture.shape)
     alpha = (0.6 * heat)[:, :, None]
-    part[:] = (part * (1 - alpha) + _painted(heat) * alpha).astype(np.uint8)
-    return _encoded(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    painted = (picture * (1 - alpha) + _painted(heat) * alpha).astype(np.uint8)
+    return _encoded(".jpg", painted, [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
-def live(sight: Sight, region: Region | None) -> tuple[bytes, bytes]:
+def live(sight: Sight) -> tuple[bytes, bytes]:
     """(frame, heat map) as JPEG of one shape, at most LIVE_WIDTH and HEAT_WIDTH wide, for people who watch."""
     picture = _colour(sight.image)
     scale = min(1.0, LIVE_WIDTH / picture.shape[1])
@@ -53,8 +56,7 @@ def live(sight: Sight, region: Region | None) -> tuple[bytes, bytes]:
     size = (max(1, round(coarse * small.shape[0])), max(1, round(coarse * small.shape[1])), 3)
     heat = np.zeros(size, np.uint8)
     if sight.heatmap is not None:
-        part = _region_of(heat, _scaled(region, scale * coarse))
-        part[:] = _painted(_heat(sight, part.shape[1], part.shape[0]))
+        heat = _painted(_heat(sight, scale * coarse, size))
     quality = [cv2.IMWRITE_JPEG_QUALITY, 75]
     return _encoded(".jpg", small, quality), _encoded(".jpg", heat, quality)
 
@@ -91,28 +93,16 @@ def _colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8) if grey else image.copy()
 
 
-def _region_of(picture: NDArray[np.uint8], region: Region | None) -> NDArray[np.uint8]:
-    if region is None:
-        return picture
-    return picture[region.y : region.y + region.height, region.x : region.x + region.width]
-
-
-def _scaled(region: Region | None, scale: float) -> Region | None:
-    if region is None:
-        return None
-    x, y = int(region.x * scale), int(region.y * scale)
-    width, height = max(1, int(region.width * scale)), max(1, int(region.height * scale))
-    return Region(x=x, y=y, width=width, height=height)
-
-
-def _heat(sight: Sight, width: int, height: int) -> NDArray[np.float32]:
-    """Heat in [0, 1] at picture size: relative within the frame, and pale while the score is far from the threshold."""
+def _heat(sight: Sight, scale: float, size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Heat in [0, 1] in a picture of `size`, `scale` times the camera's: relative within the frame, and pale while the
+    score is far from the threshold."""
     assert sight.heatmap is not None
     low, high = float(sight.heatmap.min()), float(sight.heatmap.max())
     relative = (sight.heatmap - low) / max(high - low, 1e-12) * min(max(sight.heat, 0.0), 1.0)
-    return np.asarray(
-        cv2.resize(relative.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), np.float32
-    )
+    if sight.place is None:
+        flat = cv2.resize(relative.astype(np.float32), size[1::-1], interpolation=cv2.INTER_LINEAR)
+        return np.asarray(flat, np.float32)
+    return laid_back(relative, enlarged(sight.place, scale, scale), (size[0], size[1]))
 
 
 def _painted(heat: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ import threading
 import time
 from dataclasses import dataclass
 
-from edge.preprocess import Region
 from edge.station.channel import Pictures, send_pictures
 from edge.station.evidence import Sight, live, lossless, overlay
 
@@ -27,7 +26,6 @@ class PictureSender:
     """`keep` and `show` return at once. A full queue leaves pictures out; the event itself is never touched by that."""
 
     def __init__(self, link: socket.socket) -> None:
-        self.region: Region | None = None
         self._stream = link.makefile("wb")
         self._link = link
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE_LENGTH)
@@ -74,5 +72,5 @@ class PictureSender:
         if job.sight is None:
             return Pictures(job.event, job.sequence, b"", b"", "the frame was no longer held")
         if job.event:
-            return Pictures(job.event, job.sequence, lossless(job.sight.image), overlay(job.sight, self.region))
-        return Pictures("", job.sequence, *live(job.sight, self.region))
+            return Pictures(job.event, job.sequence, lossless(job.sight.image), overlay(job.sight))
+        return Pictures("", job.sequence, *live(job.sight))

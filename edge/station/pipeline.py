@@ -32,7 +32,8 @@ from edge.health import HealthKind, HealthLimits, HealthMonitor
 from edge.health_measures import Repeats
 from edge.images import list_images, read_image
 from edge.installed import state_folder, trusted_bundle
-from edge.preprocess import preprocess
+from edge.locate import cells_of
+from edge.preprocess import prepared, preprocess
 from edge.station.channel import (
     MARKED,
     NO_PART,
@@ -97,7 +98,6 @@ class Pipeline:
         config = self._spec.config
         self._bundle = trusted_bundle(config.engine.bundle, config.engine.key)
         self._prep = self._bundle.manifest.preprocessing
-        self._pictures.region = self._prep.region
         self.doing = FaultSource.ENGINE
         self._open_engine()
         self._limit = limit_of(
@@ -182,11 +182,11 @@ class Pipeline:
 
     def _look(self, frame: Frame, picked_s: float) -> None:
         try:
-            small = preprocess(frame.image, self._prep)
+            ready = prepared(frame.image, self._prep)
         except InputError as error:
             return self._blind(FaultSource.CAMERA, FaultKind.OTHER, str(error))
         prepared_s = time.monotonic()
-        problems = self._health.update(small, self._fingerprint(frame), frame.captured_at_s)
+        problems = self._health.update(ready.overview, self._fingerprint(frame), frame.captured_at_s)
         healthy_s = time.monotonic()
         if problems:
             self._held.append(Sight(frame.sequence, frame.image, None, 0.0))
@@ -195,13 +195,14 @@ class Pipeline:
         if self._health.repeated or not self._is_due(frame):
             return self._say(Alive())
         try:
-            scores = self._engine.infer(small)
+            scores = self._engine.infer(ready.frame)
         except EngineFault as error:
             self.doing = FaultSource.ENGINE
             return self._mend_engine(error)
         stages_s = (frame.captured_at_s, picked_s, prepared_s, healthy_s, time.monotonic())
         self._say_scored(frame, scores, stages_s)
-        self._remember(Sight(frame.sequence, frame.image, scores.heatmap, self._heat(scores.score)))
+        place = cells_of(ready.place, ready.frame.shape[:2], scores.heatmap.shape)
+        self._remember(Sight(frame.sequence, frame.image, scores.heatmap, self._heat(scores.score), place))
         self._engine_failures = 0
 
     def _say_scored(self, frame: Frame, scores: Scores, s: tuple[float, float, float, float, float]) -> None:

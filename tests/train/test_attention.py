@@ -23,20 +23,24 @@ def test_distance_is_mahalanobis_over_the_root_of_the_channels() -> None:
     generator = torch.Generator().manual_seed(0)
     mixing = torch.eye(6) + 0.2 * torch.randn(6, 6, generator=generator)
     features = torch.einsum("oc,nchw->nohw", mixing, torch.randn(40, 6, 8, 8, generator=generator)) + 3
-    moments = Moments(6)
+    features[:, :, 0] += 5  # in the first row something else is usual
+    moments = Moments(6, (8, 8))
     moments.add(features[:20])
     moments.add(features[20:])
     ours, reference = Distance(moments)(features), ReferenceDistance(moments)(features)
     assert torch.allclose(ours, reference, atol=1e-4)
     assert float((ours**2).mean()) == pytest.approx(1, rel=0.2)  # the ridge keeps it below 1
-    rows = features.permute(0, 2, 3, 1).reshape(-1, 6).double()
-    assert torch.allclose(moments.gaussian()[0], rows.mean(0))
+    mean, covariance = moments.gaussian()
+    assert torch.allclose(mean, features.double().mean(0))
+    around = (features - mean).permute(0, 2, 3, 1).reshape(-1, 6)
+    assert torch.allclose(covariance.trace(), 1.1 * around.var(0, unbiased=False).sum(), rtol=1e-6)
     assert float(Distance(moments)(features + 10).mean()) > 2
+    assert float(Distance(moments)(features.roll(1, 2)).mean()) > float(ours.mean()) + 0.3, "places differ"
 
 
 def test_without_normal_images_the_distance_is_the_norm() -> None:
     features = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(Distance(Moments(4))(features)[:, 0], features.norm(dim=1) / 2, atol=1e-5)
+    assert torch.allclose(Distance(Moments(4, (3, 3)))(features)[:, 0], features.norm(dim=1) / 2, atol=1e-5)
 
 
 def test_scales_are_the_mean_of_cells_and_the_deviation_of_peaks() -> None:

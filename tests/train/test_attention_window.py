@@ -43,8 +43,14 @@ def test_windows_show_the_marked_pixel_nearly_always() -> None:
 
 
 def test_small_pictures_are_shown_whole() -> None:
-    assert window_size(255, 256) is None
+    assert window_size(224, 224) is None
     assert window_on(np.zeros((128, 128), np.float32), np.random.default_rng(0)) == WHOLE
+
+
+def test_of_a_long_picture_only_the_long_side_is_halved() -> None:
+    assert window_size(96, 416) == (96, 192)
+    assert window_size(160, 416) == (160, 192)
+    assert window_size(256, 416) == (128, 192)
 
 
 def test_a_pair_shows_the_same_window_and_the_defect() -> None:

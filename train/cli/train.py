@@ -29,7 +29,7 @@ from train.loop import Progress as State
 from train.method import Option
 from train.methods import METHODS, row_of
 from train.processes import close_fabric, open_fabric
-from train.session import Colour, Request, Session
+from train.session import Colour, Locating, Request, Session
 
 DEFAULT_EPOCHS = 25
 
@@ -44,6 +44,9 @@ def command(
     width: Annotated[int | None, typer.Option(help="Channels of the first layer; default: the model's.", min=2)] = None,
     colour: Annotated[str, typer.Option(help="auto, grey or bgr.")] = "auto",
     region: Annotated[str | None, typer.Option(help="Region of interest in the picture: X,Y,WIDTH,HEIGHT.")] = None,
+    locate: Annotated[
+        str, typer.Option(help="Find loose parts and lay them straight: auto (where it helps), on or off.")
+    ] = "auto",
     epochs: Annotated[int | None, typer.Option(help=f"Default {DEFAULT_EPOCHS}, or minutes.", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes instead.", min=0.001)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Over all processes; default: the model's.", min=2)] = None,
@@ -86,6 +89,7 @@ def command(
                     base_width=width or row.base_width,
                     colour=_colour(colour),
                     region=_region(region),
+                    locating=_locating(locate),
                     known=known_anomalies,
                     pretrained=pretrained,
                     options=_options(set_ or []),
@@ -199,6 +203,13 @@ def _colour(text: str) -> Colour:
     choices: dict[str, Colour] = {"auto": "auto", "grey": "grey", "bgr": "bgr"}
     if text not in choices:
         raise UsageError(f"bad --colour {text}", "it must be auto, grey or bgr", "correct it")
+    return choices[text]
+
+
+def _locating(text: str) -> Locating:
+    choices: dict[str, Locating] = {"auto": "auto", "on": "on", "off": "off"}
+    if text not in choices:
+        raise UsageError(f"bad --locate {text}", "it must be auto, on or off", "correct it")
     return choices[text]
 
 

@@ -111,7 +111,9 @@ class Attention:
         self.network = AttentionNet(config.channels, config.base_width, (config.height, config.width), KINDS)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = snapshot(self.network)
-        self.moments = nn.ModuleList(Moments(4 * config.base_width) for _ in range(2))
+        self.moments = nn.ModuleList(
+            Moments(4 * config.base_width, (config.height // stride, config.width // stride)) for stride in (16, 32)
+        )
         self.scales, self.steps, self.mirrors = Scales(PARTS), Steps(), Mirrors()
         self.networks = nn.ModuleDict(
             {

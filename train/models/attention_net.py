@@ -15,6 +15,7 @@ from train.models.blocks import BatchNorm2d
 STRIDE = 8  # image pixels per cell of the attention map, along each axis
 MULTIPLE = 32  # the image's sides are multiples of it
 FAINT = 0.02  # deviation, of -1..1, of a picture that is nearly blank: its noise is not blown up
+FIRST = 16  # channels at stride 2; two small convolutions see a hair line that one large one blurs
 RARE = -3.0  # the attention logits' first bias: defects are rare
 
 
@@ -43,7 +44,7 @@ class AttentionNet(nn.Module):
     def __init__(self, channels: int, base_width: int, size: tuple[int, int], kinds: int) -> None:
         super().__init__()
         w = base_width
-        self.stem = _conv(channels, w, 8, 4, 2)
+        self.stem = nn.Sequential(_conv(channels, FIRST, stride=2), _conv(FIRST, w, stride=2))
         self.fine = _conv(w, w)
         self.level8 = nn.Sequential(Residual(w + 2, 2 * w, 2), Residual(2 * w, 2 * w))
         self.level16 = nn.Sequential(Residual(2 * w, 4 * w, 2), Residual(4 * w, 4 * w))

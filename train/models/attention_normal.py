@@ -1,7 +1,7 @@
-"""What normal features look like: one Gaussian over all places of all normal images, and the distance from it.
+"""What normal features look like: a mean for each place, one covariance for all, and the distance from them.
 
 The distance of PaDiM (Defard et al., 2021), but with features that learned to see synthetic defects, and without a
-Gaussian per place, so that parts need no fixture and the graph stays small.
+covariance per place: where parts lie straight, places differ in what is usual there, and the graph stays small.
 """
 
 from __future__ import annotations
@@ -16,33 +16,39 @@ RIDGE = 0.1  # added to the covariance, relative to its mean eigenvalue: keeps r
 
 
 class Moments(nn.Module):
-    """Running count, sum and second moments of feature vectors, float64, over all processes."""
+    """Running count, sum at each place and second moments of feature maps [N, C, h, w], float64, over all processes."""
 
     count: Tensor
     total: Tensor
     outer: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("total", torch.zeros(channels, dtype=torch.float64))
+        self.register_buffer("total", torch.zeros(channels, *size, dtype=torch.float64))
         self.register_buffer("outer", torch.zeros(channels, channels, dtype=torch.float64))
 
     def add(self, features: Tensor) -> None:
         """Take in features [N, C, h, w]."""
-        rows = features.detach().permute(0, 2, 3, 1).flatten(0, 2).double()
-        count = torch.tensor(len(rows), dtype=torch.float64, device=rows.device)
-        accumulate([(self.count, count), (self.total, rows.sum(0)), (self.outer, rows.T @ rows)])
+        maps = features.detach().double()
+        rows = maps.permute(0, 2, 3, 1).flatten(0, 2)
+        count = torch.tensor(len(maps), dtype=torch.float64, device=maps.device)
+        accumulate([(self.count, count), (self.total, maps.sum(0)), (self.outer, rows.T @ rows)])
 
     def gaussian(self) -> tuple[Tensor, Tensor]:
-        """Mean [C] and regularised covariance [C, C], float64; standard normal if nothing was taken in."""
+        """Mean at each place [C, h, w], and regularised covariance around it [C, C], float64.
+
+        Standard normal if nothing was taken in.
+        """
         channels = len(self.total)
+        eye = torch.eye(channels, dtype=torch.float64, device=self.total.device)
         if self.count == 0:
-            return torch.zeros_like(self.total), torch.eye(channels, dtype=torch.float64, device=self.total.device)
+            return torch.zeros_like(self.total), eye
         mean = self.total / self.count
-        covariance = self.outer / self.count - torch.outer(mean, mean)
+        places = mean.flatten(1)
+        covariance = (self.outer / self.count - places @ places.T) / places.shape[1]
         ridge = RIDGE * covariance.diagonal().mean().clamp(min=1e-12)
-        return mean, covariance + ridge * torch.eye(channels, dtype=torch.float64, device=mean.device)
+        return mean, covariance + ridge * eye
 
 
 class Distance(nn.Module):
@@ -51,19 +57,22 @@ class Distance(nn.Module):
     `forward(features [N, C, h, w]) -> [N, 1, h, w]`.
     """
 
+    usual: Tensor
+
     def __init__(self, moments: Moments) -> None:
         super().__init__()
         mean, covariance = moments.gaussian()
         channels = len(mean)
         eye = torch.eye(channels, dtype=torch.float64, device=mean.device)
         whiten = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), eye, upper=False) / channels**0.5
-        self.whiten = nn.Conv2d(channels, channels, 1)
-        self.whiten.load_state_dict({"weight": whiten.float()[:, :, None, None], "bias": (-whiten @ mean).float()})
+        self.whiten = nn.Conv2d(channels, channels, 1, bias=False)
+        self.whiten.load_state_dict({"weight": whiten.float()[:, :, None, None]})
         self.whiten.to(mean.device).requires_grad_(False)
+        self.register_buffer("usual", torch.einsum("dc,chw->dhw", whiten, mean).float()[None])
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
-        return torch.sqrt((self.whiten(features) ** 2).sum(1, keepdim=True) + 1e-12)
+        return torch.sqrt(((self.whiten(features) - self.usual) ** 2).sum(1, keepdim=True) + 1e-12)
 
 
 class ReferenceDistance(nn.Module):
@@ -78,7 +87,7 @@ class ReferenceDistance(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """See Distance."""
         mean, precision = self.get_buffer("mean"), self.get_buffer("precision")
-        centred = features.double() - mean[None, :, None, None]
+        centred = features.double() - mean[None]
         squared = torch.einsum("nchw,cd,ndhw->nhw", centred, precision, centred)
         return squared.clamp(min=0).sqrt().float()[:, None]
 

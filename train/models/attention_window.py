@@ -16,9 +16,10 @@ SPREAD = 0.2  # of the window's side: how far from its middle the defect lies (d
 
 
 def window_size(height: int, width: int) -> tuple[int, int] | None:
-    """Of the windows in pictures of `height` x `width`; None if these are too small to be cut."""
-    rows, columns = (side // 2 // MULTIPLE * MULTIPLE for side in (height, width))
-    return (rows, columns) if min(rows, columns) >= LEAST else None
+    """Of the windows in pictures of `height` x `width`: half of each side that is long enough; None if neither is."""
+    halves = [side // 2 // MULTIPLE * MULTIPLE for side in (height, width)]
+    rows, columns = (half if half >= LEAST else side for half, side in zip(halves, (height, width), strict=True))
+    return None if (rows, columns) == (height, width) else (rows, columns)
 
 
 def window_on(mask: NDArray[np.float32], random: np.random.Generator) -> Part:

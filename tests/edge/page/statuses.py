@@ -70,7 +70,7 @@ def a_picture(sequence: int, *, defect: bool = False, size: int = 480) -> LivePi
     heat = np.zeros((64, 64), np.float32)
     heat[32:42, 21:31] = 1.0
     sight = Sight(sequence, image, cv2.GaussianBlur(heat, (9, 9), 3).astype(np.float32), 1.3 if defect else 0.1)
-    return LivePicture(sequence, *live(sight, None))
+    return LivePicture(sequence, *live(sight))
 
 
 def add_alarm(store: EventStore, number: int, *, ago_s: float = 60.0, lasted_s: float | None = 4.0) -> EventRecord:
@@ -95,7 +95,7 @@ def add_alarm(store: EventStore, number: int, *, ago_s: float = 60.0, lasted_s: 
     sight = Sight(number, image, heat, 1.3)
     from edge.station.channel import Pictures
 
-    store.save_pictures(Pictures(record.id, number, lossless(image), overlay(sight, None), ""))
+    store.save_pictures(Pictures(record.id, number, lossless(image), overlay(sight), ""))
     return record
 
 

@@ -187,5 +187,5 @@ def metal_picture(sequence: int, *, defect: bool) -> Any:
         cv2.polylines(image, [np.array([[452, 120], [486, 176], [500, 250]])], False, 235, 3, cv2.LINE_AA)
         cv2.line(heat, (46, 17), (50, 32), 1.0, 4)
     heat = cv2.GaussianBlur(heat, (11, 11), 3).astype(np.float32)
-    pair = live(Sight(sequence, image, np.asarray(heat, np.float32), 1.3 if defect else 0.0), None)
+    pair = live(Sight(sequence, image, np.asarray(heat, np.float32), 1.3 if defect else 0.0))
     return replace(a_picture(sequence), frame_jpeg=pair[0], heatmap_jpeg=pair[1])

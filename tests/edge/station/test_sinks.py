@@ -7,13 +7,15 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import InputError
-from edge.preprocess import Region
+from edge.locate import cells_of
+from edge.preprocess import Preprocessing, Region, prepared
 from edge.station.alarm import Alarm, AlarmRules
 from edge.station.channel import (
     Blind,
@@ -193,11 +195,23 @@ def test_pictures_arrive_whole_or_not_at_all(cut: int) -> None:
 
 @pytest.mark.parametrize("region", [None, Region(x=10, y=5, width=40, height=30)])
 @pytest.mark.parametrize("grey", [False, True])
-def test_overlay_changes_only_the_region(region: Region | None, grey: bool) -> None:
+def test_overlay_paints_what_was_hot_where_it_lies(region: Region | None, grey: bool) -> None:
     image = scene(1)[:, :, 0] if grey else scene(1)
+    spec = Preprocessing(height=32, width=32, colour="grey" if grey else "bgr", region=region)
     heat = np.zeros((16, 16), np.float32)
-    heat[8, 8] = 3.0
-    sight = Sight(1, image, heat, 1.0)
-    assert overlay(sight, region).startswith(b"\xff\xd8") and overlay(Sight(1, image, None, 0.0), region)
-    frame, heatmap = live(sight, region)
-    assert frame.startswith(b"\xff\xd8") and heatmap.startswith(b"\xff\xd8")
+    heat[4, 12] = 3.0
+    place = cells_of(prepared(image, spec).place, (32, 32), heat.shape)
+    sight = Sight(1, image, heat, 1.0, place)
+    assert overlay(Sight(1, image, None, 0.0)).startswith(b"\xff\xd8")
+    changed = np.abs(_decoded(overlay(sight)).astype(int) - _decoded(overlay(Sight(1, image, 0 * heat, 1.0, place))))
+    area = region or Region(x=0, y=0, width=image.shape[1], height=image.shape[0])
+    y, x = np.unravel_index(int(changed.sum(2).argmax()), changed.shape[:2])
+    assert abs((x - area.x) / area.width - 12.5 / 16) < 0.08 and abs((y - area.y) / area.height - 4.5 / 16) < 0.08
+    frame, heatmap = (_decoded(picture) for picture in live(sight))
+    assert frame.shape[:2] == image.shape[:2] and heatmap.shape[1] == min(320, image.shape[1])
+
+
+def _decoded(jpeg: bytes) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture

@@ -1,0 +1,113 @@
+"""Whether the parts in normal pictures lie loose on a plain background, and then how they are found.
+
+Decided from normal pictures alone, and proven on them: parts are only located if pictures agree far better with their
+mean when each part was laid straight than before. A surface that fills the picture, or a part in a fixture, stays as
+it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.images import read_image
+from edge.locate import Found, Locate, find_part
+from edge.preprocess import Preprocessing, preprocess, region_of
+
+OVERVIEW = 160  # pixels of the longer side: enough to find a part to half a pixel
+SAMPLE = 80  # pictures that are looked at
+STRAY = 0.03  # of them may show a part that is cut by the border, or none
+UNEQUAL = 1.6  # times the smallest usual area is the largest
+ELONGATED = 1.25  # deviation along a part's axis over that across; rounder parts have no axis to turn by
+MARGINS = 0.03, 0.05  # left on each side of a part: of its longer side, and of the side itself
+ENLARGED = 2.0  # model pixels per picture pixel at most: more shows nothing new
+BETTER = 0.15  # correlation with the mean picture that locating must gain
+COMPARED = 64  # pixels a side of the pictures that are compared
+ELONGATION = 8  # at most, of the view: thinner parts get more background
+
+
+def located(spec: Preprocessing, paths: Sequence[Path], multiple: int) -> tuple[Preprocessing | None, str]:
+    """`spec` with parts located and a view of about as many pixels, sides divisible by `multiple`; None if that does
+    not help. And why, for people. Raises InputError if a picture cannot be read.
+    """
+    chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, SAMPLE).astype(int))]
+    pictures = [region_of(read_image(path), spec) for path in chosen]
+    sides = Counter(picture.shape[:2] for picture in pictures).most_common(1)[0][0]
+    overview = _overview(sides)
+    small = spec.model_copy(update={"height": overview[0], "width": overview[1], "region": None})
+    views = [preprocess(picture, small) for picture in pictures]
+    found = [find_part(view) for view in views]
+    parts = [part for part in found if part is not None and not part.is_cut]
+    if len(found) - len(parts) > STRAY * len(found) or len(parts) < 2:
+        return None, f"{len(found) - len(parts)} of {len(found)} show no part that stands free of the border"
+    area = np.quantile([part.area for part in parts], (0.02, 0.98))
+    if area[1] > UNEQUAL * area[0]:
+        return None, f"what stands out is of unequal size, {area[0]:.0f} to {area[1]:.0f} pixels"
+    best = _fitted(spec, parts, overview, sides, multiple)
+    before = agreement(views)
+    after = agreement([preprocess(picture, best.model_copy(update={"region": None})) for picture in pictures])
+    told = f"pictures agree by {before:.2f} as they are and by {after:.2f} with parts laid straight"
+    return (best if after >= before + BETTER else None), told
+
+
+def agreement(pictures: Sequence[NDArray[np.uint8]]) -> float:
+    """Mean correlation of pictures [H, W, C] of one shape with the mean of the others."""
+    small = [cv2.resize(picture, (COMPARED, COMPARED), interpolation=cv2.INTER_AREA) for picture in pictures]
+    rows = np.stack([picture.astype(np.float64).ravel() for picture in small])
+    rows -= rows.mean(1, keepdims=True)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    others = rows.sum(0) - rows
+    length = np.maximum(np.linalg.norm(others, axis=1), 1e-9)
+    return float(((rows * others).sum(1) / length).mean())
+
+
+def _fitted(
+    spec: Preprocessing, parts: Sequence[Found], overview: tuple[int, int], sides: tuple[int, int], multiple: int
+) -> Preprocessing:
+    turned = bool(np.median([part.elongation for part in parts]) >= ELONGATED)
+    low, high = _extent(parts, turned)
+    middle, length = (low + high) / 2, high - low
+    length = np.maximum(length, length.max() / ELONGATION)
+    length = length + 2 * (MARGINS[0] * length.max() + MARGINS[1] * length)
+    height, width = _view(length, spec.height * spec.width, multiple)
+    most = ENLARGED * max(sides) / max(overview)
+    scale = float(min(width / length[0], height / length[1], most))
+    area = [part.area for part in parts]
+    locate = Locate(
+        overview=overview,
+        area=(0.5 * min(area), 1.7 * max(area)),
+        centre=(float(middle[0]), float(middle[1])),
+        scale=scale,
+        turned=turned,
+    )
+    return spec.model_copy(update={"height": height, "width": width, "locate": locate})
+
+
+def _view(length: NDArray[np.float64], pixels: int, multiple: int) -> tuple[int, int]:
+    """Height and width of the view in which parts of `length` (along, across) are largest, of about so many pixels."""
+    sides = range(multiple, pixels // multiple + 1, multiple)
+    possible = [(height, width) for height in sides for width in sides if height * width <= 1.05 * pixels]
+    return max(possible, key=lambda s: (min(s[1] / length[0], s[0] / length[1]), -s[0] * s[1]))
+
+
+def _extent(parts: Sequence[Found], turned: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where parts begin and end along and across their axis, from their centroid: nearly all of them."""
+    ends = []
+    for part in parts:
+        rows, columns = np.nonzero(part.mask)
+        angle = part.angle if turned else 0.0
+        x, y = columns - part.x, rows - part.y
+        along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        ends.append([along.min(), across.min(), along.max(), across.max()])
+    low, high = np.quantile(ends, 0.02, axis=0)[:2], np.quantile(ends, 0.98, axis=0)[2:]
+    return low, high
+
+
+def _overview(sides: tuple[int, int]) -> tuple[int, int]:
+    scale = OVERVIEW / max(sides)
+    return max(16, round(sides[0] * scale)), max(16, round(sides[1] * scale))
