@@ -15,7 +15,7 @@ from train.models.blocks import BatchNorm2d
 STRIDE = 8  # image pixels per cell of the attention map, along each axis
 MULTIPLE = 32  # the image's sides are multiples of it
 FAINT = 0.02  # deviation, of -1..1, of a picture that is nearly blank: its noise is not blown up
-FIRST = 16  # channels at stride 2; two small convolutions see a hair line that one large one blurs
+FIRST = 8  # channels at stride 2; two small convolutions see a hair line that one large one blurs
 RARE = -3.0  # the attention logits' first bias: defects are rare
 
 
@@ -94,7 +94,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, O, H/stride, W/stride]."""
-        return F.relu(self.second(self.first(x)) + self._beside(x))
+        return F.relu(self.second(self.first(x)) + self._beside(x), inplace=True)
 
     def _beside(self, x: Tensor) -> Tensor:
         """The shortcut. In training the pixels that a stride leaves out are left out first, which is the same.
@@ -136,7 +136,7 @@ def normalised(images: Tensor, light: tuple[Tensor, Tensor] | None = None) -> Te
 
 def _conv(channels: int, out_channels: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(channels, out_channels, kernel, stride, padding, bias=False)
-    return nn.Sequential(conv, BatchNorm2d(out_channels), nn.ReLU())
+    return nn.Sequential(conv, BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
 def _doubled(x: Tensor) -> Tensor:
