@@ -24,6 +24,7 @@ SAMPLE = 80  # pictures that are looked at
 STRAY = 0.03  # of them may show a part that is cut by the border, or none
 UNEQUAL = 1.6  # times the smallest usual area is the largest
 ELONGATED = 1.25  # deviation along a part's axis over that across; rounder parts have no axis to turn by
+SHARE = 0.66  # of the pixels of a whole picture; the part is still larger, and the steps saved teach more
 MARGINS = 0.03, 0.05  # left on each side of a part: of its longer side, and of the side itself
 ENLARGED = 2.0  # model pixels per picture pixel at most: more shows nothing new
 BETTER = 0.15  # correlation with the mean picture that locating must gain
@@ -32,7 +33,7 @@ ELONGATION = 8  # at most, of the view: thinner parts get more background
 
 
 def located(spec: Preprocessing, paths: Sequence[Path], multiple: int) -> tuple[Preprocessing | None, str]:
-    """`spec` with parts located and a view of about as many pixels, sides divisible by `multiple`; None if that does
+    """`spec` with parts located and a view of SHARE of the pixels, sides divisible by `multiple`; None if that does
     not help. And why, for people. Raises InputError if a picture cannot be read.
     """
     chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, SAMPLE).astype(int))]
@@ -74,7 +75,7 @@ def _fitted(
     middle, length = (low + high) / 2, high - low
     length = np.maximum(length, length.max() / ELONGATION)
     length = length + 2 * (MARGINS[0] * length.max() + MARGINS[1] * length)
-    height, width = _view(length, spec.height * spec.width, multiple)
+    height, width = _view(length, round(SHARE * spec.height * spec.width), multiple)
     most = ENLARGED * max(sides) / max(overview)
     scale = float(min(width / length[0], height / length[1], most))
     area = [part.area for part in parts]

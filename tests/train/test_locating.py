@@ -16,9 +16,12 @@ from edge.cli.base import run
 from edge.dataset import list_dataset
 from edge.errors import InputError
 from edge.images import read_image
+from edge.locate import laid_back
 from edge.preprocess import Preprocessing, Region, prepared
+from edge.station.events import EventStore
 from export.bundle import Request as ExportRequest
 from export.bundle import export_bundle
+from tests.edge.station.running import ENGINE, run_to_end
 from tests.edge.test_locate import tack
 from train.boltset import write_dataset
 from train.checkpoint import load_run
@@ -130,9 +133,27 @@ def test_from_training_to_the_bundle(parts: Path, tmp_path: Path, capfd: pytest.
     require_familiar(CalibrationFrames(list_dataset(parts).train_normal, spec), opened.manifest.normal_images, parts)
     same = evaluate(BundleSubject(opened, "fp32", "onnxruntime", 1), parts)
     assert np.allclose(same.scored.score, found.scored.score, rtol=1e-3)
+    _on_the_station(bundle, parts, tmp_path / "events", spec)
     capfd.readouterr()
     assert run(eval_command, [str(folder), "--data", str(parts), "--html", str(tmp_path / "e.html")]) == 0
     assert "pixels are judged in whole pictures" in capfd.readouterr().out
+
+
+def _on_the_station(bundle: Path, parts: Path, events: Path, spec: Preprocessing) -> None:
+    """The camera is healthy, and an alarm's picture is hot in the view of the part and nowhere else."""
+    code, out, err = run_to_end(
+        "--bundle", bundle, "--camera", parts / "test/spot", "--threshold", 0, "--events", events, *ENGINE
+    )
+    assert (code, err) == (0, "") and "1 alarms, 0 faults" in out, out + err
+    store = EventStore(events, must_exist=True)
+    (alarm,) = store.find()
+    store.close()
+    frame, shown = read_image(events / alarm.frame_picture), cv2.imread(str(events / alarm.overlay_picture))
+    assert shown is not None and shown.shape[:2] == frame.shape[:2]
+    changed = np.abs(shown.astype(int) - frame[:, :, None]).max(2)
+    size, place = (spec.height, spec.width), prepared(frame, spec).place
+    view = cv2.dilate(laid_back(np.ones(size, np.float32), place, (160, 160)), np.ones((9, 9)))
+    assert changed[view > 0].max() > 40 and np.quantile(changed[view == 0], 0.99) < 16
 
 
 def test_it_can_be_switched_off(parts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
