@@ -32,6 +32,8 @@ from numpy.typing import NDArray
 from benchmarks.quality_alarms import marks, rates
 from benchmarks.quality_runs import RESERVED, head, known_folder, linked, number, row, spread, trained_figures
 from edge.dataset import list_dataset
+from edge.images import read_image
+from edge.preprocess import preprocess
 from train.checkpoint import load_run
 from train.evaluate import evaluate, load_test
 from train.method import Option
@@ -85,14 +87,18 @@ def known(given: argparse.Namespace) -> Iterator[str]:
 
 
 def robust(given: argparse.Namespace) -> Iterator[str]:
-    """AUROC, false alarms and detections at the stored threshold, with disturbed test pictures."""
+    """AUROC, false alarms and detections at the stored threshold, with disturbed test pictures.
+
+    The camera's pictures are disturbed, before parts are located and sizes changed.
+    """
     subject = RunSubject(load_run(given.paths[0]))
     test, _ = load_test(list_dataset(given.paths[1]), subject)
-    bad, threshold = test.anomalous[:: given.every], subject.threshold
+    paths, bad, threshold = test.paths[:: given.every], test.anomalous[:: given.every], subject.threshold
     yield from head("disturbance", "image_auroc", "false alarms", "detected")
     for name, change in DISTURBANCES.items():
         random = np.random.default_rng(0)
-        score = subject.score(np.stack([change(frame, random) for frame in test.frames[:: given.every]])).score
+        seen = [preprocess(change(read_image(path), random), subject.preprocessing) for path in paths]
+        score = subject.score(np.stack(seen)).score
         rates = [f"{(score[s] > threshold.value).mean():.3f}" if threshold else "-" for s in (~bad, bad)]
         yield row(name, f"{auroc(score[~bad], score[bad]):.3f}", *rates)
 

@@ -13,6 +13,7 @@ from train.augment import shapes
 from train.augment.hard import CONTENTS, KINDS, SHAPES, with_defects
 from train.augment.normal import moved, relit
 from train.augment.regions import turned_and_swapped, with_regions
+from train.augment.transplant import transplanted
 
 SEEDS = st.integers(0, 2**31)
 
@@ -118,3 +119,30 @@ def test_normal_variation_is_small_and_shared() -> None:
     first, second = relit([image, image], np.random.default_rng(1))
     assert np.array_equal(first, second) and first.shape == image.shape
     assert not np.array_equal(first, image)
+
+
+@given(st.integers(0, 2**31))
+def test_a_known_defect_is_set_into_a_good_picture(seed: int) -> None:
+    """Only inside the mask and its soft edge does the picture change, and there it looks like the defect."""
+    random = np.random.default_rng(seed)
+    good = random.normal(150, 3, (64, 96, 1)).clip(0, 255).astype(np.float32)
+    known = random.normal(90, 3, (64, 96, 1)).clip(0, 255).astype(np.uint8)  # a darker part, with a darker spot
+    marks = np.zeros((64, 96), bool)
+    marks[20:32, 40:50] = True
+    known[marks] = 30
+    found = transplanted(good, known, marks, random)
+    assert found is not None and found.mask.any() and set(np.unique(found.mask)) <= {0.0, 1.0}
+    far = cv2.dilate(found.mask, np.ones((17, 17))) == 0
+    assert (found.image[far] == good[far]).all()
+    core = cv2.erode(found.mask, np.ones((5, 5))) > 0
+    if core.any():  # 60 grey levels below what is around it, as it was
+        assert abs(found.image[core].mean() - (150 - 60)) < 12
+    assert found.image.min() >= 0 and found.image.max() <= 255 and not found.kind.any()
+
+
+def test_what_is_too_large_or_unmarked_is_not_transplanted() -> None:
+    good, known = np.full((64, 64, 3), 100, np.float32), np.full((64, 64, 3), 50, np.uint8)
+    marks = np.zeros((64, 64), bool)
+    assert transplanted(good, known, marks, np.random.default_rng(0)) is None
+    marks[4:60, 4:60] = True
+    assert transplanted(good, known, marks, np.random.default_rng(0)) is None

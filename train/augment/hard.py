@@ -159,8 +159,7 @@ def _site(
     image: Array, others: Sequence[NDArray[np.uint8]], places: NDArray[np.float64], shape: Shape, random: Random
 ) -> Site:
     height, width = image.shape[:2]
-    cell = int(random.choice(GRID * GRID, p=places.ravel()))
-    y, x = (cell // GRID + random.random()) / GRID * height, (cell % GRID + random.random()) / GRID * width
+    y, x = _place(places, (height, width), random)
     size = log_uniform(random, 0.06, 0.8) if shape is shapes.line else log_uniform(random, 0.02, 0.6)
     if shape in (shapes.cloud, shapes.cut, shapes.dots):
         size = max(size, 0.08)
@@ -180,6 +179,16 @@ def _interest(image: Array) -> NDArray[np.float64]:
     interest = np.minimum(interest, np.quantile(interest, 0.9)).astype(np.float64)
     interest = interest / (interest.mean() + 1e-3) + 0.05
     return np.asarray(interest / interest.sum(), np.float64)
+
+
+def interesting_place(image: Array, random: Random) -> tuple[float, float]:
+    """(y, x) in pixels, where a defect is likely in `image`, float32 [H, W, C]."""
+    return _place(_interest(image), image.shape[:2], random)
+
+
+def _place(places: NDArray[np.float64], size: tuple[int, ...], random: Random) -> tuple[float, float]:
+    cell = int(random.choice(GRID * GRID, p=places.ravel()))
+    return (cell // GRID + random.random()) / GRID * size[0], (cell % GRID + random.random()) / GRID * size[1]
 
 
 def _drawn(table: Sequence[tuple[T, float]], random: Random) -> T:

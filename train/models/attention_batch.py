@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from train.augment.hard import with_defects
 from train.augment.normal import WHOLE, Light, Part, drawn_light, moved, relit
+from train.augment.transplant import transplanted
 from train.method import UNKNOWN, Batch
 from train.models.attention_loss import Truth
 from train.models.attention_mirror import UPRIGHT, mirrored_frame
@@ -22,6 +23,7 @@ from train.models.attention_window import window_on
 
 Array = NDArray[np.float32]
 THREADS = 2
+TRANSPLANTED = 0.7  # of the known anomalies that are shown, if they are marked
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,30 @@ def _known(batch: Batch, lesson: Lesson) -> list[Example]:
         return []
     count = max(1, len(batch.frames) // 2)
     seeds = [int(s) for s in batch.noise.integers(2**31, len(batch.known))]
-    frames, masks = batch.known.cpu().numpy(), batch.known_masks.cpu().numpy()
-    return [_known_one(frames[i], masks[i], seeds[i], lesson) for i in range(min(count, len(frames)))]
+    frames, masks, normal = (t.cpu().numpy() for t in (batch.known, batch.known_masks, batch.frames))
+    return [
+        _transplanted(normal[i % len(normal)], frames[i], masks[i], seeds[i], lesson)
+        or _known_one(frames[i], masks[i], seeds[i], lesson)
+        for i in range(min(count, len(frames)))
+    ]
+
+
+def _transplanted(
+    frame: NDArray[np.uint8], known: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int, lesson: Lesson
+) -> Example | None:
+    """A good picture with a marked piece of a known anomaly, in TRANSPLANTED of the cases in which that is possible."""
+    random = np.random.default_rng(seed + 1)
+    if random.random() >= TRANSPLANTED or bool((mask == UNKNOWN).any()):
+        return None
+    normal = moved(mirrored_frame(frame, random, lesson.orientations), random)
+    defective = transplanted(normal, known, mask == 1, random)
+    if defective is None:
+        return None
+    part = window_on(defective.mask, random) if lesson.windows else WHOLE
+    light = drawn_light(normal.shape[:2], random)
+    clean, bad = light.on([normal, defective.image], random, part)
+    truth, glimpse = defective.mask[part], _glimpse(light, defective.image, part)
+    return Example(bad, clean, truth, defective.kind[part], float(truth.max()), True, part, glimpse)
 
 
 def _known_one(frame: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int, lesson: Lesson) -> Example:
