@@ -24,6 +24,7 @@ CLOSED = 5  # pixels; highlights cut a part into pieces, which are joined again
 PLAIN = 1.5  # times the level between part and background: above it nothing is a shadow
 ROOM = 4  # pixels around a part that the model sees
 SOFT = 2.0  # deviation of the blur by which they fade into plain background
+BESIDE = 0.3  # of a part's size: a second piece as large is a second part, or the first one is broken
 LEAST_DIFFERENCE = 8.0  # grey levels between part and background; less is noise
 
 
@@ -49,6 +50,7 @@ class Found:
     """A part in an overview: `mask` uint8 [h, w], 0 or 1, without soft shadows; `ground` float [C], the background's
     colour; centroid (`x`, `y`); `angle` of the long axis in radians, pointing to the thinner end; `elongation`,
     deviation along the axis over that across it. In these three a pixel counts by how much it differs from `ground`.
+    `beside`: size of the next largest piece, over this one's.
     """
 
     mask: Frame
@@ -57,6 +59,7 @@ class Found:
     y: float
     angle: float
     elongation: float
+    beside: float
 
     @property
     def area(self) -> int:
@@ -67,6 +70,11 @@ class Found:
     def is_cut(self) -> bool:
         """Whether the picture's border cuts the part."""
         return bool(self.mask[[0, -1]].any() or self.mask[:, [0, -1]].any())
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is nothing else of its size in the picture."""
+        return self.area > 0 and self.beside < BESIDE
 
 
 def find_part(overview: Frame) -> Found | None:
@@ -80,20 +88,22 @@ def find_part(overview: Frame) -> Found | None:
     pieces, labels, figures, _ = cv2.connectedComponentsWithStats(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel))
     if pieces < 2:
         return None
-    largest = 1 + int(figures[1:, cv2.CC_STAT_AREA].argmax())
-    return _described(np.asarray(labels == largest, np.bool_), difference, level, ground)
+    sizes = figures[1:, cv2.CC_STAT_AREA]
+    largest = int(sizes.argmax())
+    beside = float(np.delete(sizes, largest).max(initial=0) / sizes[largest])
+    return _described(np.asarray(labels == largest + 1, np.bool_), difference, (level, ground, beside))
 
 
 def is_part(found: Found | None, locate: Locate) -> TypeGuard[Found]:
-    """Whether what was found has about the size of a part."""
-    return found is not None and locate.area[0] <= found.area <= locate.area[1]
+    """Whether what was found is a single thing of about the size of a part."""
+    return found is not None and found.is_single and locate.area[0] <= found.area <= locate.area[1]
 
 
 def view_of(found: Found | None, locate: Locate, size: tuple[int, int]) -> Affine:
     """Where the pixels of the model's view, `size` (height, width), lie in the overview.
 
-    A part that is missing, or too small or large to be one, leaves the view upright in the overview's middle: the
-    model then sees what no good part looks like.
+    A part that is missing, broken, doubled, or too small or large to be one leaves the view upright in the overview's
+    middle: the model then sees what no good part looks like.
     """
     height, width = locate.overview
     x, y, angle = (width - 1) / 2, (height - 1) / 2, 0.0
@@ -163,7 +173,8 @@ def _difference(overview: Frame, ground: NDArray[np.float64]) -> Frame:
     return np.asarray(np.max(planes, 0), np.uint8)
 
 
-def _described(piece: NDArray[np.bool_], difference: Frame, level: float, ground: NDArray[np.float64]) -> Found:
+def _described(piece: NDArray[np.bool_], difference: Frame, seen: tuple[float, NDArray[np.float64], float]) -> Found:
+    level, ground, beside = seen
     m = cv2.moments(np.where(piece, difference, 0).astype(np.float32))
     spread, tilt = m["mu20"] - m["mu02"], 2 * m["mu11"]
     angle, larger, both = 0.5 * np.arctan2(tilt, spread), np.hypot(spread, tilt), m["mu20"] + m["mu02"]
@@ -176,4 +187,5 @@ def _described(piece: NDArray[np.bool_], difference: Frame, level: float, ground
         y=float(m["m01"] / m["m00"]),
         angle=float(angle if skew >= 0 else angle + np.pi),
         elongation=float(np.sqrt((both + larger) / max(both - larger, 1e-9))),
+        beside=beside,
     )

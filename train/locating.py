@@ -21,7 +21,7 @@ from edge.preprocess import Preprocessing, preprocess, region_of
 
 OVERVIEW = 160  # pixels of the longer side: enough to find a part to half a pixel
 SAMPLE = 80  # pictures that are looked at
-STRAY = 0.03  # of them may show a part that is cut by the border, or none
+STRAY = 0.03  # of them may show no part, several, or one that is cut by the border
 UNEQUAL = 1.6  # times the smallest usual area is the largest
 ELONGATED = 1.25  # deviation along a part's axis over that across; rounder parts have no axis to turn by
 SHARE = 0.66  # of the pixels of a whole picture; the part is still larger, and the steps saved teach more
@@ -43,9 +43,9 @@ def located(spec: Preprocessing, paths: Sequence[Path], multiple: int) -> tuple[
     small = spec.model_copy(update={"height": overview[0], "width": overview[1], "region": None})
     views = [preprocess(picture, small) for picture in pictures]
     found = [find_part(view) for view in views]
-    parts = [part for part in found if part is not None and not part.is_cut]
+    parts = [part for part in found if part is not None and part.is_single and not part.is_cut]
     if len(found) - len(parts) > STRAY * len(found) or len(parts) < 2:
-        return None, f"{len(found) - len(parts)} of {len(found)} show no part that stands free of the border"
+        return None, f"{len(found) - len(parts)} of {len(found)} show no single part that stands free of the border"
     area = np.quantile([part.area for part in parts], (0.02, 0.98))
     if area[1] > UNEQUAL * area[0]:
         return None, f"what stands out is of unequal size, {area[0]:.0f} to {area[1]:.0f} pixels"

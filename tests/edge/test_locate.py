@@ -94,6 +94,8 @@ def test_the_region_is_where_the_part_is_looked_for() -> None:
         tack(0.3, (80.0, 80.0), ground=74),  # hardly one
         np.full((SIDE, SIDE, 1), 0, np.uint8),
         cv2.circle(np.full((SIDE, SIDE, 1), 190, np.uint8), (40, 40), 6, 60, -1),  # too small to be it
+        np.minimum(tack(0.1, (80.0, 50.0)), tack(0.2, (80.0, 110.0))),  # two
+        np.where((np.arange(SIDE) // 8 == 10)[None, :, None], np.uint8(190), tack(0.0, (80.0, 80.0))),  # broken in two
     ],
 )
 def test_without_a_part_the_view_is_the_middle(picture: NDArray[np.uint8]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -81,6 +82,14 @@ def test_a_region_is_looked_at_alone(parts: Path, tmp_path: Path) -> None:
     spec, why = located(PLAIN.model_copy(update={"region": region}), paths, 32)
     assert spec is not None and spec.region == region, why
     assert located(PLAIN, paths, 32)[0] is None
+
+
+def test_several_parts_in_a_picture_are_all_looked_at(parts: Path, tmp_path: Path) -> None:
+    paths = list_dataset(parts).train_normal
+    for number, (one, other) in enumerate(pairwise(paths)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.hstack([read_image(one), read_image(other)]))
+    spec, why = located(PLAIN, sorted(tmp_path.iterdir()), 32)
+    assert spec is None and "no single part" in why
 
 
 def test_parts_in_a_fixture_stay_as_they_are(tmp_path: Path) -> None:
