@@ -79,7 +79,7 @@ class Found:
 
 def find_part(overview: Frame) -> Found | None:
     """The largest piece of `overview`, uint8 [h, w, C], that differs from the border's colour; None if nothing does."""
-    ground = border_colour(overview)
+    ground = border_colour(overview, max(2, round(BORDER * min(overview.shape[:2]))))
     difference = _difference(overview, ground)
     level, mask = cv2.threshold(difference, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     if level < LEAST_DIFFERENCE:
@@ -159,11 +159,10 @@ def alone(view: Frame, affine: Affine, found: Found) -> Frame:
     return np.asarray(cv2.blendLinear(view, ground, weight, 1 - weight), np.uint8).reshape(view.shape)
 
 
-def border_colour(overview: Frame) -> NDArray[np.float64]:
-    """The median colour of the outermost pixels of `overview`, uint8 [h, w, C]: the background's, float [C]."""
-    ring = max(2, round(BORDER * min(overview.shape[:2])))
-    sides = overview[:ring], overview[-ring:], overview[:, :ring], overview[:, -ring:]
-    return np.asarray(np.median(np.concatenate([side.reshape(-1, overview.shape[2]) for side in sides]), 0), np.float64)
+def border_colour(picture: NDArray[np.generic], ring: int) -> NDArray[np.float64]:
+    """The median colour of the outermost `ring` pixels of `picture`, [h, w, C]: the background's, [C]."""
+    sides = picture[:ring], picture[-ring:], picture[:, :ring], picture[:, -ring:]
+    return np.asarray(np.median(np.concatenate([side.reshape(-1, picture.shape[2]) for side in sides]), 0), np.float64)
 
 
 def _difference(overview: Frame, ground: NDArray[np.float64]) -> Frame:

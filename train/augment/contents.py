@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.locate import border_colour
 from train.augment.shapes import log_uniform, smooth_field
 
 Array = NDArray[np.float32]
@@ -124,15 +125,9 @@ def missing(site: Site, random: Random) -> Array:
     height, width = site.image.shape[:2]
     colour = site.image[random.integers(0, height), random.integers(0, width)]
     if random.random() < 0.6:
-        colour = border_colour(site.image)
+        colour = border_colour(site.image, 1).astype(np.float32)
     grain = random.standard_normal(site.patch.shape, dtype=np.float32) * np.float32(random.uniform(0, 4))
     return np.asarray(colour + grain, np.float32)
-
-
-def border_colour(image: Array) -> Array:
-    """The median colour of the outermost pixels, [C]."""
-    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    return np.asarray(np.median(border, 0), np.float32)
 
 
 def _base(site: Site, random: Random) -> Array:

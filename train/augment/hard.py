@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.locate import border_colour
 from train.augment import contents, shapes
-from train.augment.contents import Content, Site, border_colour
+from train.augment.contents import Content, Site
 from train.augment.shapes import Shape, log_uniform
 
 Array = NDArray[np.float32]
@@ -175,7 +176,7 @@ def _interest(image: Array) -> NDArray[np.float64]:
     small = cv2.resize(image, (GRID, GRID), interpolation=cv2.INTER_AREA).reshape(GRID, GRID, -1)
     smooth = cv2.blur(small, (3, 3)).reshape(small.shape)
     detail = cv2.blur(np.abs(small - smooth).max(2), (3, 3))
-    interest = np.abs(small - border_colour(small)).max(2) + 2 * detail
+    interest = np.abs(small - border_colour(small, 1).astype(np.float32)).max(2) + 2 * detail
     interest = np.minimum(interest, np.quantile(interest, 0.9)).astype(np.float64)
     interest = interest / (interest.mean() + 1e-3) + 0.05
     return np.asarray(interest / interest.sum(), np.float64)

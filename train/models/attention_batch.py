@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.augment.hard import with_defects
+from train.augment.hard import Defective, with_defects
 from train.augment.normal import WHOLE, Light, Part, drawn_light, moved, relit
 from train.augment.transplant import transplanted
 from train.method import UNKNOWN, Batch
@@ -106,15 +106,19 @@ def _pair(frames: Sequence[NDArray[np.uint8]], index: int, seed: int, lesson: Le
     defective = with_defects(normal, frames, random, lesson.graded)
     part = window_on(defective.mask, random) if lesson.windows else WHOLE
     light = drawn_light(normal.shape[:2], random)
-    clean, bad = light.on([normal, defective.image], random, part)
+    bad = _example_of(defective, normal, light, part, random)
     # often another light for the normal copy: light alone must not tell the two apart
     own = drawn_light(normal.shape[:2], random) if random.random() < 0.5 else light
     alone = own.on([normal], random, part)[0]
-    mask, kind = defective.mask[part], defective.kind[part]
-    return (
-        Example(alone, alone, np.zeros_like(mask), np.zeros_like(kind), 0.0, True, part, _glimpse(own, normal, part)),
-        Example(bad, clean, mask, kind, float(mask.max()), True, part, _glimpse(light, defective.image, part)),
-    )
+    none = np.zeros_like(bad.mask), np.zeros_like(bad.kind)
+    return Example(alone, alone, *none, 0.0, True, part, _glimpse(own, normal, part)), bad
+
+
+def _example_of(defective: Defective, normal: Array, light: Light, part: Part, random: np.random.Generator) -> Example:
+    """`part` of a picture that was `normal` before, both under one light."""
+    clean, bad = light.on([normal, defective.image], random, part)
+    mask, glimpse = defective.mask[part], _glimpse(light, defective.image, part)
+    return Example(bad, clean, mask, defective.kind[part], float(mask.max()), True, part, glimpse)
 
 
 def windows_allowed(batch: Batch) -> bool:
@@ -148,9 +152,7 @@ def _transplanted(
         return None
     part = window_on(defective.mask, random) if lesson.windows else WHOLE
     light = drawn_light(normal.shape[:2], random)
-    clean, bad = light.on([normal, defective.image], random, part)
-    truth, glimpse = defective.mask[part], _glimpse(light, defective.image, part)
-    return Example(bad, clean, truth, defective.kind[part], float(truth.max()), True, part, glimpse)
+    return _example_of(defective, normal, light, part, random)
 
 
 def _known_one(frame: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int, lesson: Lesson) -> Example:
