@@ -185,10 +185,8 @@ def _call(model: onnx.ModelProto) -> Callable[[NDArray[Any]], Any]:
     taken = model.graph.input[0].type.tensor_type
     shape = [d.dim_value for d in taken.shape.dim]
     if taken.elem_type == onnx.TensorProto.UINT8:
-        ours, pictures = (
-            onnxruntime_call(model, 1),
-            frames(max(shape[1:3]))[:, : shape[1], : shape[2], : shape[3]].copy(),
-        )
+        ours, (height, width, channels) = onnxruntime_call(model, 1), shape[1:]
+        pictures = frames(max(height, width))[:, :height, :width, :channels].copy()
         return lambda number: ours(pictures[int(number)])
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
