@@ -22,6 +22,7 @@ from edge.preprocess import Preprocessing, preprocess, region_of
 OVERVIEW = 160  # pixels of the longer side: enough to find a part to half a pixel
 SAMPLE = 80  # pictures that are looked at
 STRAY = 0.03  # of them may show no part, several, or one that is cut by the border
+CRUMB = 0.05  # of a part: what lies beside a good one is no larger, else the part itself may be in pieces
 UNEQUAL = 1.6  # times the smallest usual area is the largest
 ELONGATED = 1.25  # deviation along a part's axis over that across; rounder parts have no axis to turn by
 SHARE = 0.66  # of the pixels of a whole picture; the part is still larger, and the steps saved teach more
@@ -43,7 +44,7 @@ def located(spec: Preprocessing, paths: Sequence[Path], multiple: int) -> tuple[
     small = spec.model_copy(update={"height": overview[0], "width": overview[1], "region": None})
     views = [preprocess(picture, small) for picture in pictures]
     found = [find_part(view) for view in views]
-    parts = [part for part in found if part is not None and part.is_single and not part.is_cut]
+    parts = [part for part in found if part is not None and part.beside < CRUMB and part.area and not part.is_cut]
     if len(found) - len(parts) > STRAY * len(found) or len(parts) < 2:
         return None, f"{len(found) - len(parts)} of {len(found)} show no single part that stands free of the border"
     area = np.quantile([part.area for part in parts], (0.02, 0.98))
@@ -57,10 +58,10 @@ def located(spec: Preprocessing, paths: Sequence[Path], multiple: int) -> tuple[
 
 
 def agreement(pictures: Sequence[NDArray[np.uint8]]) -> float:
-    """Mean correlation of pictures [H, W, C] of one shape with the mean of the others."""
+    """Mean correlation of pictures [H, W, C] of one shape with the mean of the others; colour by itself is none."""
     small = [cv2.resize(picture, (COMPARED, COMPARED), interpolation=cv2.INTER_AREA) for picture in pictures]
-    rows = np.stack([picture.astype(np.float64).ravel() for picture in small])
-    rows -= rows.mean(1, keepdims=True)
+    cells = np.stack([picture.reshape(COMPARED * COMPARED, -1).astype(np.float64) for picture in small])
+    rows = (cells - cells.mean(1, keepdims=True)).reshape(len(cells), -1)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     others = rows.sum(0) - rows
     length = np.maximum(np.linalg.norm(others, axis=1), 1e-9)

@@ -92,6 +92,21 @@ def test_several_parts_in_a_picture_are_all_looked_at(parts: Path, tmp_path: Pat
     assert spec is None and "no single part" in why
 
 
+@pytest.mark.parametrize(("pieces", "expected"), [(1, True), (2, False)])
+def test_coloured_rods_are_located_but_not_if_they_are_in_pieces(pieces: int, expected: bool, tmp_path: Path) -> None:
+    """Equal colours are no agreement; and what would be painted over might be a piece of the part."""
+    random = np.random.default_rng(1)
+    for number in range(20):
+        picture = np.full((160, 160, 3), (150, 90, 60), np.uint8)
+        angle, middle = random.uniform(0, np.pi), random.uniform(60, 100, 2)
+        ends = middle + np.outer([-50, -14, 14, 50], (np.cos(angle), np.sin(angle)))
+        for start, end in [(ends[0], ends[3])] if pieces == 1 else [(ends[0], ends[1]), (ends[2], ends[3])]:
+            cv2.line(picture, start.round().astype(int).tolist(), end.round().astype(int).tolist(), (180, 200, 205), 5)
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), picture)
+    spec, why = located(PLAIN.model_copy(update={"colour": "bgr"}), sorted(tmp_path.iterdir()), 32)
+    assert (spec is not None) == expected, why
+
+
 def test_parts_in_a_fixture_stay_as_they_are(tmp_path: Path) -> None:
     write_dataset(tmp_path / "bolts", 12, 0, 64, seed=0)
     paths = list_dataset(tmp_path / "bolts").train_normal
