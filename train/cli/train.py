@@ -39,22 +39,18 @@ def command(
     data: Annotated[Path | None, typer.Option(help="MVTec layout, or a plain folder of normal images.")] = None,
     model: Annotated[str, typer.Option(help="auto, or one of: " + ", ".join(METHODS))] = "auto",
     image_size: Annotated[
-        str | None, typer.Option(help="Side in pixels, or HEIGHTxWIDTH; default: the model's.")
+        str | None, typer.Option(help="Side or HEIGHTxWIDTH in pixels; default: the model's.")
     ] = None,
     width: Annotated[int | None, typer.Option(help="Channels of the first layer; default: the model's.", min=2)] = None,
     colour: Annotated[str, typer.Option(help="auto, grey or bgr.")] = "auto",
     region: Annotated[str | None, typer.Option(help="Region of interest in the picture: X,Y,WIDTH,HEIGHT.")] = None,
-    locate: Annotated[
-        str, typer.Option(help="Find loose parts and lay them straight: auto (where it helps), on or off.")
-    ] = "auto",
+    locate: Annotated[str, typer.Option(help="Lay loose parts straight: auto (where it helps), on, off.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help=f"Default {DEFAULT_EPOCHS}, or minutes.", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes instead.", min=0.001)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Over all processes; default: the model's.", min=2)] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same run.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto, fp32 or bf16 (mixed). auto: bf16 on a GPU that has it.")
-    ] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (bf16 on a GPU that has it), fp32 or bf16 (mixed).")] = "auto",
     known_anomalies: Annotated[Path | None, typer.Option(help="Folder of known anomalies, masks in masks/.")] = None,
     pretrained: Annotated[Path | None, typer.Option(help="ImageNet ResNet-18 state dict.")] = None,
     augment: Annotated[str, typer.Option(help="Any of hflip,vflip,brightness.")] = "",
