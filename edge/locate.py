@@ -25,6 +25,7 @@ PLAIN = 1.5  # times the level between part and background: above it nothing is 
 ROOM = 4  # pixels around a part that the model sees
 SOFT = 2.0  # deviation of the blur by which they fade into plain background
 BESIDE = 0.3  # of a part's size: a second piece as large is a second part, or the first one is broken
+CHECK = 8  # pixels a side of the squares that are shown where there is no part
 LEAST_DIFFERENCE = 8.0  # grey levels between part and background; less is noise
 
 
@@ -103,7 +104,7 @@ def view_of(found: Found | None, locate: Locate, size: tuple[int, int]) -> Affin
     """Where the pixels of the model's view, `size` (height, width), lie in the overview.
 
     A part that is missing, broken, doubled, or too small or large to be one leaves the view upright in the overview's
-    middle: the model then sees what no good part looks like.
+    middle; what the model sees then is `no_part`.
     """
     height, width = locate.overview
     x, y, angle = (width - 1) / 2, (height - 1) / 2, 0.0
@@ -157,6 +158,16 @@ def alone(view: Frame, affine: Affine, found: Found) -> Frame:
     weight = part.astype(np.float32) / np.float32(255)
     ground = np.broadcast_to(found.ground.round(), view.shape).astype(np.uint8)
     return np.asarray(cv2.blendLinear(view, ground, weight, 1 - weight), np.uint8).reshape(view.shape)
+
+
+def no_part(size: tuple[int, int, int]) -> Frame:
+    """What the model sees where there is no part, uint8 [H, W, C]: a chequerboard in black and white.
+
+    The picture itself would not do: half a screw on a clean ground is little that is strange. This is strange to every
+    model.
+    """
+    rows, columns = np.mgrid[: size[0], : size[1]] // CHECK
+    return np.ascontiguousarray(np.broadcast_to(((rows + columns) % 2 * 255).astype(np.uint8)[:, :, None], size))
 
 
 def border_colour(picture: NDArray[np.generic], ring: int) -> NDArray[np.float64]:

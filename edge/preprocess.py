@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.errors import InputError
-from edge.locate import Affine, Locate, alone, enlarged, find_part, is_part, view_of, warped
+from edge.locate import Affine, Locate, alone, enlarged, find_part, is_part, no_part, view_of, warped
 
 Side = Annotated[int, Field(ge=16, le=4096)]
 
@@ -61,11 +61,13 @@ class Preprocessing(BaseModel):
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """`frame` uint8 [H, W, C], what the model sees; `overview` uint8 [h, w, C], all of the region, by which the camera
-    is judged (the frame itself if no part is looked for); `place`, where the frame's pixels lie in the picture."""
+    is judged (the frame itself if no part is looked for); `place`, where the frame's pixels lie in the picture;
+    `has_part`, False if a part was looked for and not found."""
 
     frame: NDArray[np.uint8]
     overview: NDArray[np.uint8]
     place: Affine
+    has_part: bool = True
 
 
 def preprocess(image: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.uint8]:
@@ -110,10 +112,11 @@ def _located(part: NDArray[np.uint8], spec: Preprocessing, locate: Locate) -> Pr
     small = _resized(part, overview, spec)
     found = find_part(small)
     affine = view_of(found, locate, size)
-    frame = warped(part, _between(affine, overview, part.shape), size).reshape(*size, spec.channels)
-    if is_part(found, locate):
-        frame = alone(frame, affine, found)
-    return Prepared(np.ascontiguousarray(frame), small, _between(affine, overview, sides))
+    place = _between(affine, overview, sides)
+    if not is_part(found, locate):
+        return Prepared(no_part((*size, spec.channels)), small, place, has_part=False)
+    view = warped(part, _between(affine, overview, part.shape), size).reshape(*size, spec.channels)
+    return Prepared(np.ascontiguousarray(alone(view, affine, found)), small, place)
 
 
 def _shrunk(picture: NDArray[np.uint8], locate: Locate, sides: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ STRAY = 0.03  # of them may show no part, several, or one that is cut by the bor
 CRUMB = 0.05  # of a part: what lies beside a good one is no larger, else the part itself may be in pieces
 UNEQUAL = 1.6  # times the smallest usual area is the largest
 ELONGATED = 1.25  # deviation along a part's axis over that across; rounder parts have no axis to turn by
+LEAST, MOST = 0.8, 1.25  # times the smallest and largest normal area: beyond, a part is broken or not alone
 SHARE = 0.66  # of the pixels of a whole picture; the part is still larger, and the steps saved teach more
 MARGINS = 0.03, 0.05  # left on each side of a part: of its longer side, and of the side itself
 ENLARGED = 2.0  # model pixels per picture pixel at most: more shows nothing new
@@ -82,7 +83,7 @@ def _fitted(
     area = [part.area for part in parts]
     locate = Locate(
         overview=overview,
-        area=(0.5 * min(area), 1.7 * max(area)),
+        area=(LEAST * min(area), MOST * max(area)),
         centre=(float(middle[0]), float(middle[1])),
         scale=scale,
         turned=turned,

@@ -14,8 +14,9 @@ from lightning_fabric import Fabric
 
 from edge.dataset import Dataset, fingerprint, list_dataset, split_validation
 from edge.errors import CheckFailed, InputError, UsageError
+from edge.images import read_image
 from edge.manifest import Threshold
-from edge.preprocess import Preprocessing, Region
+from edge.preprocess import Preprocessing, Region, prepared
 from edge.threshold import fit_threshold
 from edge.version import VERSION
 from train import auto
@@ -135,6 +136,7 @@ def start(request: Request) -> Session:
     known_paths = _known_paths(request.known, dataset)
     name, notes = _choose(request.model, len(known_paths))
     spec = _preprocessing(request, training, name, notes)
+    training, held_out = (_with_part(paths, spec, notes) for paths in (training, held_out))
     config = MethodConfig(spec.height, spec.width, spec.channels, request.base_width, request.options)
     torch.manual_seed(request.plan.seed)
     method = build(name, config)
@@ -232,6 +234,23 @@ def _preprocessing(request: Request, training: tuple[Path, ...], name: str, note
     if request.locating == "on":
         raise InputError("parts cannot be located", why, "take pictures of single parts on a plain background")
     return spec
+
+
+def _with_part(paths: tuple[Path, ...], spec: Preprocessing, notes: list[str]) -> tuple[Path, ...]:
+    """The pictures that show a part, if parts are located; unreadable ones stay, and are told of later."""
+    if spec.locate is None:
+        return paths
+    without = [path for path in paths if not _has_part(path, spec)]
+    if without:
+        notes.append(f"{len(without)} of {len(paths)} pictures left out, no single whole part: first {without[0].name}")
+    return tuple(path for path in paths if path not in without)
+
+
+def _has_part(path: Path, spec: Preprocessing) -> bool:
+    try:
+        return prepared(read_image(path), spec).has_part
+    except InputError:
+        return True
 
 
 def _load_pretrained(name: str, method: Method, file: Path | None) -> None:

@@ -102,7 +102,8 @@ def test_without_a_part_the_view_is_the_middle(picture: NDArray[np.uint8]) -> No
     """A missing part must look like nothing a good part ever looked like, not like a part made out of noise."""
     ready = prepared(picture, SPEC)
     middle = view_of(None, LOCATE, (64, 128))
-    assert np.allclose(ready.place, middle)
+    assert np.allclose(ready.place, middle) and not ready.has_part
+    assert set(np.unique(ready.frame)) == {0, 255} and abs(ready.frame.mean() - 127.5) < 1
     assert np.allclose(middle @ [63.5, 31.5, 1], [79.5, 79.5])
 
 

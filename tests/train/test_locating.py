@@ -16,8 +16,8 @@ from edge.bundle import open_bundle
 from edge.cli.base import run
 from edge.dataset import list_dataset
 from edge.errors import InputError
-from edge.images import read_image
-from edge.locate import laid_back
+from edge.images import read_image, write_png
+from edge.locate import laid_back, view_of
 from edge.preprocess import Preprocessing, Region, prepared
 from edge.station.events import EventStore
 from export.bundle import Request as ExportRequest
@@ -68,6 +68,16 @@ def test_loose_parts_are_located(parts: Path) -> None:
     assert spec.height % 32 == spec.width % 32 == 0 and spec.height * spec.width <= 1.05 * 96 * 96
     views = [prepared(read_image(path), spec).frame for path in list_dataset(parts).train_normal]
     assert agreement(views) > 0.95
+
+
+def test_half_a_part_is_none(parts: Path) -> None:
+    spec, _ = located(PLAIN, list_dataset(parts).train_normal, 32)
+    assert spec is not None and spec.locate is not None
+    half = tack(0.0, (80.0, 80.0))
+    half[:, 80:] = 190
+    middle = view_of(None, spec.locate, (spec.height, spec.width))
+    assert np.allclose(prepared(half, spec).place, middle)
+    assert not np.allclose(prepared(tack(0.0, (80.0, 80.0)), spec).place, middle)
 
 
 def test_a_region_is_looked_at_alone(parts: Path, tmp_path: Path) -> None:
@@ -178,6 +188,17 @@ def _on_the_station(bundle: Path, parts: Path, events: Path, spec: Preprocessing
     size, place = (spec.height, spec.width), prepared(frame, spec).place
     view = cv2.dilate(laid_back(np.ones(size, np.float32), place, (160, 160)), np.ones((9, 9)))
     assert changed[view > 0].max() > 40 and np.quantile(changed[view == 0], 0.99) < 16
+
+
+def test_pictures_without_a_part_are_left_out(parts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        for path in list_dataset(parts).train_normal:
+            write_png(tmp_path / "plain" / f"{number}-{path.name}", read_image(path))
+    write_png(tmp_path / "plain/0-empty.png", np.random.default_rng(0).integers(180, 200, (160, 160), np.uint8))
+    assert run(command, ["--data", str(tmp_path / "plain"), "--out", str(tmp_path / "r"), *TINY]) == 0
+    assert "pictures left out, no single whole part: first 0-empty.png" in capfd.readouterr().out
+    record = load_run(tmp_path / "r").record
+    assert len(record.training) + len(record.validation) == 72
 
 
 def test_it_can_be_switched_off(parts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
