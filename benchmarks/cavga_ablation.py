@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from paper_fit import fit
 
 from edge.cli.base import stage
+from edge.gate import auroc
 from train.bolts import DEFECTS, Defect, draw_scene, render
 from train.data import ArrayFrames, Known
 from train.evaluate import upsampled
@@ -29,7 +30,7 @@ from train.infer import score_frames
 from train.loop import Plan
 from train.method import Method, MethodConfig, Option
 from train.methods import build
-from train.metrics import auroc, intersection_over_union, pixel_auroc
+from train.metrics import intersection_over_union, pixel_auroc
 from train.noise import seed_of
 
 Pictures = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # uint8 [n, H, W, C]; masks uint8 [n, H, W], 0 or 255

@@ -29,12 +29,12 @@ from paper_print import folder_markdown, markdown
 from edge.cli.base import main_of
 from edge.errors import UsageError
 from edge.files import write_atomic
+from edge.gate import auroc
 from train.data import Known
 from train.evaluate import evaluate
 from train.loop import Plan
 from train.method import UNKNOWN, Method, MethodConfig, Option
 from train.methods import METHODS, build
-from train.metrics import auroc
 from train.processes import open_fabric
 from train.session import Request, start
 from train.subject import RunSubject

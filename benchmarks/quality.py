@@ -32,13 +32,13 @@ from numpy.typing import NDArray
 from benchmarks.quality_alarms import marks, rates
 from benchmarks.quality_runs import RESERVED, head, known_folder, linked, number, row, spread, trained_figures
 from edge.dataset import list_dataset
+from edge.gate import auroc
 from edge.images import read_image
 from edge.preprocess import preprocess
 from train.checkpoint import load_run
 from train.evaluate import evaluate, load_test
 from train.method import Option
 from train.methods import build
-from train.metrics import auroc
 from train.subject import RunSubject
 
 Frames = NDArray[np.uint8]

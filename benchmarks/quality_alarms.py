@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality_runs import head, linked, row, trained
 from edge.dataset import Dataset, list_dataset
+from edge.gate import auroc
 from edge.images import encode_png, read_image
 from edge.station.channel import Pictures
 from edge.station.collect import collect
@@ -20,7 +21,6 @@ from edge.station.events import EventRecord, EventStore
 from edge.threshold import fit_threshold, frames_per_independent, rate_interval
 from train.checkpoint import load_run
 from train.data import Frames
-from train.metrics import auroc
 from train.subject import RunSubject
 
 Floats = NDArray[np.floating]

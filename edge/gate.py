@@ -63,8 +63,8 @@ def judge(
     flipped = int(np.count_nonzero((before > reference.threshold) != (after > variant.threshold)))
     finite = bool(np.isfinite(after).all() and np.isfinite(variant.heatmaps).all())
     known = np.array([label is not None for label in labels or [None] * before.size])
-    truth = [label for label in labels or () if label is not None]
-    areas = (auroc(before[known], truth), auroc(after[known], truth)) if finite else (None, None)
+    truth = np.array([label for label in labels or () if label is not None], bool)
+    areas = [auroc(scores[known][~truth], scores[known][truth]) if finite else None for scores in (before, after)]
     result = GateResult(
         frames=before.size,
         flipped=flipped,
@@ -97,18 +97,16 @@ def failures(result: GateResult) -> tuple[str, ...]:
     return tuple(found)
 
 
-def auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:
-    """Area under the ROC curve (ties count half), or None if one of the classes is absent.
+def auroc(normal: ArrayLike, anomalous: ArrayLike) -> float | None:
+    """Probability that an anomalous value is above a normal one (ties count half); None if either is missing.
 
-    `scores` [n], `labels` [n] true for anomalous.
+    By ranks (Mann and Whitney), which for the pixels of a test set takes a tenth of a curve's time.
     """
-    values, anomalous = np.asarray(scores, np.float64), np.asarray(labels, bool)
-    positive = int(anomalous.sum())
-    negative = anomalous.size - positive
-    if not positive or not negative:
+    low, high = np.sort(np.asarray(normal), axis=None), np.asarray(anomalous).ravel()
+    if not low.size or not high.size:
         return None
-    ranks = _mean_ranks(values)
-    return float((ranks[anomalous].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    below = np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")
+    return float(below.mean() / 2 / low.size)
 
 
 def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:

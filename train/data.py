@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge.dataset import MARKED
 from edge.errors import InputError
 from edge.images import SUFFIXES, list_images, read_image
 from edge.preprocess import Preprocessing, preprocess, same_view
@@ -25,6 +26,7 @@ CACHE_BYTES = 2 * 1024**3
 LEAST_CONTRAST = 1.0  # grey levels, standard deviation over a picture; a lens cap has less
 MASK_LEVEL = 63  # of 255, after shrinking: a pixel that is a quarter defect counts as defect
 MASK_FOLDERS = ("masks", "ground_truth")
+MARKED_SHARE, MARKED_TIMES = 0.15, 10
 
 
 class Frames:
@@ -94,12 +96,27 @@ class Part:
         return self._whole.take([self._indices[i] for i in indices])
 
 
-def read_parts(parts: Sequence[Sequence[Path]], spec: Preprocessing, threads: int = 2) -> tuple[list[Part], str]:
-    """The images of each part, and one line on the sizes of all; read, and checked, as one. Raises as Frames does."""
-    whole = Frames([path for part in parts for path in part], spec, threads)
-    ends = [sum(len(part) for part in parts[: n + 1]) for n in range(len(parts))]
-    made = [Part(whole, range(end - len(part), end)) for part, end in zip(parts, ends, strict=True)]
-    return made, whole.size_note()
+def read_parts(
+    training: Sequence[Path], held_out: Sequence[Path], spec: Preprocessing, threads: int = 2
+) -> tuple[Part, Part, str]:
+    """The images to train on, those held out, and one line on the sizes of all; read, and checked, as one.
+
+    Those to train on that an operator marked come up more often (see `shown_more`). Raises as Frames does.
+    """
+    whole = Frames([*training, *held_out], spec, threads)
+    indices = shown_more([path.name.startswith(MARKED) for path in training])
+    return Part(whole, indices), Part(whole, range(len(training), len(whole))), whole.size_note()
+
+
+def shown_more(marked: Sequence[bool]) -> list[int]:
+    """Indices of all pictures, the marked ones repeated: they are few, and each stands for a mistake to be unlearnt.
+
+    Together they become MARKED_SHARE of the pictures, if MARKED_TIMES repetitions are enough for it.
+    """
+    count, others = sum(marked), len(marked) - sum(marked)
+    wanted = MARKED_SHARE / (1 - MARKED_SHARE) * others / max(count, 1)
+    times = int(min(max(round(wanted), 1), MARKED_TIMES))
+    return [index for index, again in enumerate(marked) for _ in range(times if again else 1)]
 
 
 class FrameSource(Protocol):

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from edge.dataset import Dataset, list_dataset
 from edge.errors import InputError
+from edge.gate import auroc
 from edge.images import read_image
 from edge.locate import Affine, enlarged, laid_back
 from edge.manifest import Threshold
 from edge.preprocess import Preprocessing, prepared, region_of
 from train.data import Frames, read_mask
 from train.infer import Array, Scored
-from train.metrics import aupro, auroc, balanced_accuracy, intersection_over_union, pixel_auroc, threshold_interval
+from train.metrics import aupro, balanced_accuracy, intersection_over_union, pixel_auroc, threshold_interval
 from train.subject import Normals, RunSubject, Subject
 
 WHOLE = 256  # pixels

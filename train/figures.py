@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.gate import auroc
 from edge.images import encode_png
 from edge.manifest import Threshold
 from train.infer import Array
-from train.metrics import auroc
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

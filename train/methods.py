@@ -18,8 +18,9 @@ class Row:
     `needs_known`, `uses_known`: it cannot, or need not, do without known anomalies. `multiple`: the image's sides must
     be divisible by it. `no_export`: why it cannot be a scoring graph; empty if it can. `pretrained`: it takes
     `--pretrained`, and the class has `load_pretrained(state: dict[str, Tensor]) -> None`. `locates`: loose parts are
-    found and laid straight for it without being asked. `image_size` (side), `base_width`, `batch_size` and `minutes`
-    (None: a number of epochs) are what edge-train takes where nothing is said.
+    found and laid straight for it without being asked. `begins`: the class has `begin() -> str`, which loads weights
+    that come with the code, and says so. `image_size` (side), `base_width`, `batch_size` and `minutes` (None: a number
+    of epochs) are what edge-train takes where nothing is said.
     """
 
     target: str
@@ -35,6 +36,7 @@ class Row:
     minutes: float | None = None
     no_export: str = ""
     locates: bool = False
+    begins: bool = False
 
 
 METHODS: dict[str, Row] = {
@@ -140,6 +142,7 @@ METHODS: dict[str, Row] = {
         batch_size=8,
         minutes=20.0,
         locates=True,
+        begins=True,
     ),
     "attention-gan": Row(
         "train.models.attention_gan:AttentionGan",

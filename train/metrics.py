@@ -8,23 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge.gate import auroc
 from edge.manifest import Threshold
 from edge.threshold import fit_threshold, frames_per_independent
 
 Floats = NDArray[np.float64]
 FPR_LIMIT = 0.3
 LEAST_DRAWN = 20
-
-
-def auroc(normal: ArrayLike, anomalous: ArrayLike) -> float | None:
-    """Probability that an anomalous value is above a normal one (ties count half); None if either is missing."""
-    from sklearn.metrics import roc_auc_score
-
-    low, high = np.asarray(normal, np.float64).ravel(), np.asarray(anomalous, np.float64).ravel()
-    if not low.size or not high.size:
-        return None
-    labels = np.r_[np.zeros(low.size), np.ones(high.size)]
-    return float(roc_auc_score(labels, np.r_[low, high]))
 
 
 def balanced_accuracy(normal: ArrayLike, anomalous: ArrayLike, threshold: float) -> float | None:

@@ -141,7 +141,9 @@ def start(request: Request) -> Session:
     torch.manual_seed(request.plan.seed)
     method = build(name, config)
     _load_pretrained(name, method, request.pretrained)
-    (frames, validation), sizes = read_parts((training, held_out), spec, request.threads)
+    if row_of(name).begins:
+        notes.append(method.begin())  # type: ignore[attr-defined]
+    frames, validation, sizes = read_parts(training, held_out, spec, request.threads)
     known = load_known(request.known, spec, request.threads) if request.known else None
     record = RunRecord(
         tool_version=VERSION,
@@ -182,7 +184,7 @@ def resume(out: Path, epochs: int | None, minutes: float | None, threads: int = 
     _check_unchanged(root, training, record)
     method = build(record.method, record.method_config())
     spec = record.preprocessing
-    (frames, validation), sizes = read_parts((training, held_out), spec, threads)
+    frames, validation, sizes = read_parts(training, held_out, spec, threads)
     known = load_known(Path(record.known_root), spec, threads) if record.known_root else None
     return Session(out, record, method, frames, validation, known, _notes(record, sizes, known), resumed=True)
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from edge.errors import UsageError
+from edge.gate import auroc
 from tests.train.helpers import batch_of, minimiser, random_frames, tiny, trained
 from train.infer import Scored
 from train.method import Batch, images_from_frames
 from train.methods import build
-from train.metrics import auroc
 from train.models.adda import Adda, AddaScorer, ConvDiscriminator, autograd_cam, cam_layer, forward_cam
 from train.noise import Noise
 from train.scoring import masked_error

@@ -12,11 +12,11 @@ import pytest
 
 from edge.cli.base import run
 from edge.dataset import list_dataset
+from edge.gate import auroc
 from edge.images import read_image
 from train.bolts import DEFECTS, Defect, draw_scene, render
 from train.boltset import write_clip, write_dataset
 from train.cli.bolts import command
-from train.metrics import auroc
 
 
 def test_same_seed_same_pictures_and_a_larger_set_begins_with_the_smaller(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from edge.errors import InputError, UsageError
 from edge.images import read_image, write_png
 from edge.preprocess import Preprocessing, preprocess
 from train.augmentation import augmented, kinds_of
-from train.data import Frames, colour_of, load_known, refuse_overlap
+from train.data import MARKED_SHARE, MARKED_TIMES, Frames, colour_of, load_known, read_parts, refuse_overlap, shown_more
 from train.noise import Noise
 
 SPEC = Preprocessing(height=32, width=32, colour="grey")
@@ -61,6 +61,26 @@ def test_images_without_contrast_are_refused(tmp_path: Path) -> None:
     write_png(paths[1], np.full((40, 40), 77, np.uint8))
     with pytest.raises(InputError, match=r"1 of 2 images have no contrast.*1\.png"):
         Frames(paths, SPEC)
+
+
+def test_marked_pictures_come_up_more_often_and_never_too_often() -> None:
+    few = shown_more([False] * 400 + [True] * 3)
+    assert few.count(0) == 1 and few.count(400) == MARKED_TIMES
+    many = shown_more([True] * 100 + [False] * 400)
+    assert many.count(0) == 1 and len(many) == 500
+    some = shown_more([True] * 20 + [False] * 400)
+    assert 20 * some.count(0) / len(some) == pytest.approx(MARKED_SHARE, abs=0.02)
+    assert shown_more([False] * 3) == [0, 1, 2]
+
+
+def test_training_repeats_what_was_marked_and_held_out_pictures_follow(tmp_path: Path) -> None:
+    paths = folder_of(tmp_path, 6)
+    marked = tmp_path / "marked-line4-A1-0.png"
+    write_png(marked, picture(9))
+    training, held_out, _ = read_parts([*paths[:4], marked], paths[4:], SPEC)
+    assert len(training) == 4 + 1 and len(held_out) == 2
+    assert np.array_equal(training.take([4])[0].numpy(), preprocess(read_image(marked), SPEC))
+    assert np.array_equal(held_out.take([1])[0].numpy(), preprocess(read_image(paths[5]), SPEC))
 
 
 def test_colour_is_found_by_looking(tmp_path: Path) -> None:

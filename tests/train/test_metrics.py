@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge.gate import auroc
 from edge.threshold import fit_threshold
 from train.metrics import (
     aupro,
-    auroc,
     balanced_accuracy,
     intersection_over_union,
     pixel_auroc,

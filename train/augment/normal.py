@@ -70,7 +70,7 @@ def drawn_light(size: tuple[int, int], random: Random, strength: float = 1.0) ->
     cells = int(random.integers(2, 4))
     field = gain * np.exp(slope * smooth_field(random, *size, cells))[:, :, None]
     noise = abs(float(random.normal(0, 2))) if random.random() < 0.6 else 0.0
-    blur = float(random.uniform(0.3, 0.7)) if random.random() < 0.15 else 0.0
+    blur = float(random.uniform(0.3, 1.1)) if random.random() < 0.25 else 0.0
     return Light(np.asarray(field, np.float32), gamma, offset, blur, noise)
 
 

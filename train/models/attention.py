@@ -7,6 +7,7 @@ adds the distance of its features from those of normal images, which finds defec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar, cast
 
@@ -29,7 +30,8 @@ from train.method import (
     frames_from_images,
     images_from_frames,
 )
-from train.models.attention_batch import Lesson, examples_of, tensors_of, varied, windows_allowed
+from train.models import attention_start
+from train.models.attention_batch import Example, Lesson, examples_of, tensors_of, varied, windows_allowed
 from train.models.attention_loss import losses
 from train.models.attention_mirror import ORIENTATIONS, UPRIGHT, Mirrors, mirrored_images
 from train.models.attention_net import AttentionNet, Seen, light_of, normalised
@@ -66,7 +68,8 @@ class AttentionScorer(nn.Module):
         odd = (self.parts(seen) * self.scale).sum(1, keepdim=True) - self.shift
         smooth = smoothed(F.softplus(odd))
         error = squared_error(F.avg_pool2d(normalised(x), 4), seen.redrawn)
-        heatmap = enlarged(smooth, (frame.shape[1] // 4, frame.shape[2] // 4))
+        sharp = smooth * torch.sqrt(torch.sigmoid(seen.logits))  # distances reach far around what is odd
+        heatmap = enlarged(sharp, (frame.shape[1] // 4, frame.shape[2] // 4))
         return smooth.amax((1, 2, 3)), masked_error(error, self._mask(seen)), heatmap[:, 0]
 
     def parts(self, seen: Seen) -> Tensor:
@@ -103,6 +106,7 @@ class Attention:
         "attention_part": 1.0,  # weights in the score
         "middle_part": 1.0,
         "deep_part": 1.0,
+        "head_start": True,  # begin with what was learnt on drawn worlds
         "bfloat16": True,  # on processors that have it: training takes less than half the time
     }
 
@@ -128,6 +132,15 @@ class Attention:
         self._optimiser: Optimizer | None = None
         self._scoring: AttentionScorer | None = None
 
+    def begin(self) -> str:
+        """Load the head start, if it is wanted and there is one of this width; what was done, for people."""
+        if not self.config.flag("head_start"):
+            return "network: begins from nothing"
+        if not attention_start.begin(self.network):
+            return f"network: begins from nothing, the head start has another width than {self.config.base_width}"
+        self.average.load_state_dict(self.network.state_dict())
+        return "network: begins from what it learnt on drawn surfaces (--set head_start=false: from nothing)"
+
     @property
     def phases(self) -> tuple[Phase, ...]:
         """Train the network; then look at normal images: their features' Gaussians, then the maps' scales."""
@@ -146,7 +159,10 @@ class Attention:
     def step(self, phase: str, batch: Batch, minimise: Minimise) -> dict[str, float]:
         """One training step, or one look at normal images."""
         if phase == "attention":
-            return self._train(batch, minimise)
+            if LOOK[0] <= batch.progress < LOOK[1]:
+                self._look(batch.frames)
+            examples = examples_of(batch, self._lesson(batch))
+            return self.learn(examples, batch.progress, batch.frames.device, minimise)
         self.average.eval()
         with torch.no_grad(), torch.autocast(batch.frames.device.type, enabled=False):
             seeds = [int(s) for s in batch.noise.integers(2**31, len(batch.frames))]
@@ -160,18 +176,17 @@ class Attention:
                 self.scales.add(self._scoring.parts(self.average(normalised(images))))
         return {}
 
-    def _train(self, batch: Batch, minimise: Minimise) -> dict[str, float]:
-        device = batch.frames.device
-        if LOOK[0] <= batch.progress < LOOK[1]:
-            self._look(batch.frames)
-        examples = examples_of(batch, self._lesson(batch))
+    def learn(
+        self, examples: Sequence[Example], progress: float, device: torch.device, minimise: Minimise
+    ) -> dict[str, float]:
+        """One step on `examples` at `progress` 0..1 of the training; the losses."""
         images, truth = tensors_of(examples, device)
         with self._half(device):
             seen = self.network(images, [example.part for example in examples])
         parts = losses(seen, truth)
         weights = {"map": 1.0, **{name: self.config.number(name) for name in ("coarse", "image", "kinds", "redraw")}}
         total = torch.stack([weights[name] * loss for name, loss in parts.items()]).sum()
-        self._schedule(batch.progress)
+        self._schedule(progress)
         minimise("network", total)
         self.steps.count += 1
         follow(self.average, self.network, min(0.998, float((self.steps.count + 1) / (self.steps.count + 10))))
