@@ -48,6 +48,7 @@ def histogram_png(
 ) -> bytes:
     """Scores of good and bad images, with the threshold and the interval in which it might as well have come to lie."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(5.8, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -64,8 +65,12 @@ def histogram_png(
             axes.axvspan(*interval, color=INK, alpha=0.13, linewidth=0, label=label)
     if wide:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # matplotlib's own labels cover each other
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
     axes.set(xlabel="score (high = anomalous)", ylabel="images")
-    axes.legend(frameon=False)
+    axes.margins(y=0.35)  # room for the legend above the bars
+    axes.legend(frameon=False, loc="upper left")
     return _png(figure)
 
 
