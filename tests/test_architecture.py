@@ -42,8 +42,8 @@ def test_init_files_are_empty() -> None:
     assert not [f for p in PACKAGES for f in (ROOT / p).rglob("__init__.py") if f.read_text().strip()]
 
 
-def test_every_folder_of_edge_is_described() -> None:
+def test_every_folder_of_edge_and_train_is_described() -> None:
     described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`\w+`.*?) \|", ARCHITECTURE.read_text(), re.M))))
-    folders = {p.name for p in (ROOT / "edge").iterdir() if (p / "__init__.py").exists()}
+    folders = {p.parent.name for package in ("edge", "train") for p in (ROOT / package).glob("*/__init__.py")}
     assert folders <= described
     assert described - folders <= PACKAGES
