@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -122,6 +122,7 @@ def test_normal_variation_is_small_and_shared() -> None:
 
 
 @given(st.integers(0, 2**31))
+@example(222)
 def test_a_known_defect_is_set_into_a_good_picture(seed: int) -> None:
     """Only inside the mask and its soft edge does the picture change, and there it looks like the defect."""
     random = np.random.default_rng(seed)

@@ -39,9 +39,8 @@ def transplanted(image: Array, known: NDArray[np.uint8], marks: NDArray[np.bool_
         for at, side, whole in zip((y, x), (height, width), image.shape[:2], strict=True)
     )
     site = image[top : top + height, left : left + width]
-    around = alpha < 0.05
-    if around.any():
-        content = content + (site[around].mean(0) - content[around].mean(0))
+    around = alpha <= max(0.05, float(alpha.min()))  # a small piece's soft edge may reach every pixel
+    content = content + (site[around].mean(0) - content[around].mean(0))
     changed, mask = image.copy(), np.zeros(image.shape[:2], np.float32)
     changed[top : top + height, left : left + width] += alpha[:, :, None] * (np.clip(content, 0, 255) - site)
     mask[top : top + height, left : left + width] = alpha > 0.5
