@@ -133,9 +133,10 @@ class World:
         dx, dy = cv2.Sobel(height, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(height, cv2.CV_32F, 0, 1) / 8
         length = np.sqrt(dx**2 + dy**2 + 1)
         flat = np.cos(elevation)
-        lean = (-dx * flat * np.cos(azimuth) - dy * flat * np.sin(azimuth) + np.sin(elevation)) / length
+        sideways = -dx * flat * np.cos(azimuth) - dy * flat * np.sin(azimuth)
+        lean = (sideways + np.sin(elevation)) / length
         up = np.sqrt((1 + np.sin(elevation)) / 2)  # the half vector's share of straight up
-        half = (-dx * flat * np.cos(azimuth) - dy * flat * np.sin(azimuth)) / (2 * up) + up
+        half = sideways / (2 * up) + up
         shine = np.clip(half / length, 0, 1)
         level = 0.35 + 0.65 * np.clip(lean, 0, 1) / np.sin(elevation) + gloss * shine**24
         if self.shade:
@@ -171,9 +172,8 @@ def drawn_world(random: Random, size: int) -> World:
 
 def _surface(random: Random, size: int, grey: bool, calm: bool) -> Surface:
     weight = 0.25 if calm else 1.0
-    count = 1 + int(random.integers(LAYERS))
     layers = []
-    for index in range(count):
+    for index in range(1 + int(random.integers(LAYERS))):
         pattern = drawn_pattern(random, size)
         depth = weight * log_uniform(random, 0.05, 1.5) * (random.random() < 0.7)
         tint = weight * log_uniform(random, 0.02, 0.35) * (random.random() < 0.8) / (1 + index)
@@ -186,10 +186,8 @@ def _surface(random: Random, size: int, grey: bool, calm: bool) -> Surface:
 
 
 def _outline(random: Random) -> Outline:
-    body = [
-        _primitive(random, 0.12 if index == 0 else 0.45, 0.25 if index == 0 else 0.1, 0.7)
-        for index in range(1 + int(random.integers(4)))
-    ]
+    more = int(random.integers(4))
+    body = [_primitive(random, 0.12, 0.25, 0.7), *(_primitive(random, 0.45, 0.1, 0.7) for _ in range(more))]
     holes = int(random.integers(4)) * int(random.random() < 0.6)
     holed = [replace(_primitive(random, 0.4, 0.05, 0.25), hole=True) for _ in range(holes)]
     toothed = random.random() < 0.25
