@@ -138,7 +138,12 @@ class Station:
         poll.register(process.words, select.POLLIN)
         poll.poll(1000 * TICK_S)
         try:
-            return receive_words(process.words)
+            words = receive_words(process.words)
+            if not words and process.exit_code is not None:  # then what it said last, or the end of its channel
+                words = receive_words(process.words)
+                if not words:
+                    raise EOFError("its process is gone, though another one holds its channel")
+            return words
         except (EOFError, ValueError) as error:
             self._lost(str(error), self._clock())
             return []

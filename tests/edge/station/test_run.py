@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -227,28 +228,60 @@ def test_the_pipeline_does_not_outlive_the_station(tiny: Path, good_parts: Path,
         assert not is_running(child)
 
 
+def test_a_killed_pipeline_is_missed_even_if_another_process_holds_its_channel(
+    tiny: Path, plc: Plc, good_parts: Path, tmp_path: Path
+) -> None:
+    arguments = ("--bundle", tiny, "--camera", good_parts, "--realtime", "--loop", "--serial", plc.path)
+    with station(*arguments, "--events", tmp_path / "events", *ENGINE) as running:
+        plc.wait(Verdict.OK)
+        child = running.child
+        held = _sockets_of(child)
+        hit_s = time.monotonic()
+        os.kill(child, signal.SIGKILL)
+        blind_s = plc.wait(Verdict.FAULT, since_s=hit_s)
+        assert blind_s - hit_s < 0.3
+        plc.wait(Verdict.OK, since_s=blind_s)
+        running.stop()
+    for descriptor in held:
+        os.close(descriptor)
+    faults = sqlite3.connect(tmp_path / "events" / "events.db").execute("SELECT reason FROM events WHERE ended_at > 0")
+    assert any("its process is gone" in reason for (reason,) in faults)
+
+
+def _sockets_of(pid: int) -> list[int]:
+    """Copies of a process's sockets, as a child has them that has not come to exec yet."""
+    library, process, pidfd_getfd = ctypes.CDLL(None, use_errno=True), os.pidfd_open(pid), 438
+    sockets = [int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(fd).startswith("socket:")]
+    copies = [int(library.syscall(pidfd_getfd, process, number, 0)) for number in sockets]
+    os.close(process)
+    assert len(copies) >= 2 and min(copies) >= 0, os.strerror(ctypes.get_errno())
+    return copies
+
+
 @pytest.mark.skipif(shutil.which("gst-launch-1.0") is None, reason="needs gstreamer1.0-tools (Debian package)")
 def test_a_killed_pipeline_leaves_no_process_that_holds_the_camera(tiny: Path, tmp_path: Path) -> None:
     camera = "gst:videotestsrc is-live=true pattern=black ! video/x-raw,width=64,height=64,framerate=30/1"
     with station("--bundle", tiny, "--camera", camera, "--events", tmp_path / "events", *ENGINE) as running:
-        holders = _until_children(lambda: running.child)
+        holders = _capturing(lambda: running.child)
         os.kill(holders[0], signal.SIGSTOP)  # it would not even notice a broken pipe
         child = running.child
         os.kill(child, signal.SIGKILL)
-        assert _until_children(lambda: running.other_child(child)) != holders
+        assert _capturing(lambda: running.other_child(child)) != holders
         assert not is_running(holders[0])
         running.stop()
 
 
-def _until_children(of: Callable[[], int]) -> list[int]:
-    """The children of a process, as soon as it has any."""
+def _capturing(of: Callable[[], int]) -> list[int]:
+    """The capture processes of a pipeline, as soon as it has any.
+
+    A child between fork and exec is none yet: it still holds all that the pipeline holds, its sockets among them.
+    """
     end_s = time.monotonic() + 15
     while time.monotonic() < end_s:
         try:
-            pid = of()
-            found = [
-                int(p) for task in Path(f"/proc/{pid}/task").iterdir() for p in (task / "children").read_text().split()
-            ]
+            tasks = Path(f"/proc/{of()}/task").iterdir()
+            children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+            found = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith("gst-launch")]
         except (OSError, IndexError):
             found = []
         if found:
