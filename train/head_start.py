@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge.files import atomic_path
+from train.augment.hard import Defective, seen_change
 from train.method import Batch, MethodConfig
 from train.models.attention import Attention
-from train.models.attention_batch import Example, Lesson, examples_of
+from train.models.attention_batch import Example, Lesson, examples_of, pair_of
 from train.models.attention_mirror import ORIENTATIONS, UPRIGHT
 from train.models.attention_start import FILE
 from train.noise import Noise
@@ -32,10 +33,15 @@ from train.worlds.world import drawn_world
 
 SIZE, WIDTH = 256, 24
 WORLDS, PICTURES = 6000, 3  # drawn, and of each of them
+FLAWED = 0.5  # of the examples have their flaw from the world, the others have one drawn into the picture
 WORLDS_A_STEP = 4  # two pictures of each
 GRADED, MIRRORED = 0.5, 0.3  # share of the training after which labels are graded; of the steps with mirrored parts
 BLANK = 4.0  # grey levels of deviation: a world of less has nothing to see
 OPTIONS = {"learning_rate": 3e-3, "weight_decay": 0.05, "head_start": False}
+
+
+Array = NDArray[np.float32]
+Drawn = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # pictures without and with a flaw, [n, S, S, 3] each
 
 
 def trained(
@@ -54,7 +60,7 @@ def trained(
         optimiser.step()
 
     @lru_cache(worlds)
-    def pictures(world: int) -> NDArray[np.uint8]:
+    def pictures(world: int) -> Drawn:
         return _pictures(np.random.default_rng((seed, world)))
 
     started, step = clock(), 0
@@ -69,20 +75,33 @@ def trained(
     return method.average
 
 
-def _pictures(random: np.random.Generator) -> NDArray[np.uint8]:
-    """PICTURES of a new world, uint8 [n, S, S, 3]."""
+def _pictures(random: np.random.Generator) -> Drawn:
+    """PICTURES of a new world, and as many with a flaw."""
     while True:
         world = drawn_world(random, SIZE)
-        drawn = np.stack([world.picture(random) for _ in range(PICTURES)])
-        if drawn[0].std() >= BLANK:
-            return drawn
+        good, bad = zip(*(world.pair(random) for _ in range(PICTURES)), strict=True)
+        if good[0].std() >= BLANK:
+            return np.stack(good), np.stack(bad)
 
 
-def _examples(chosen: list[NDArray[np.uint8]], lesson: Lesson, random: np.random.Generator) -> Iterator[Example]:
-    for pictures in chosen:
-        two = torch.from_numpy(pictures[random.permutation(PICTURES)[:2]])
+def _examples(chosen: list[Drawn], lesson: Lesson, random: np.random.Generator) -> Iterator[Example]:
+    for good, bad in chosen:
+        first, second = random.permutation(PICTURES)[:2]
+        if random.random() < FLAWED:
+            for index in (first, second):
+                yield from pair_of(*_flaw(good[index], bad[index], lesson), lesson, random)
+            continue
+        two = torch.from_numpy(good[[first, second]])
         noise = Noise(int(random.integers(2**31)), 0, 1, torch.device("cpu"))
         yield from examples_of(Batch(two, noise), lesson)
+
+
+def _flaw(good: NDArray[np.uint8], bad: NDArray[np.uint8], lesson: Lesson) -> tuple[Array, Defective]:
+    normal, image = good.astype(np.float32), bad.astype(np.float32)
+    truth = seen_change(normal, image)
+    if not lesson.graded:
+        truth = (truth > 0.5).astype(np.float32)
+    return normal, Defective(image, truth, np.zeros(truth.shape, np.uint8))
 
 
 def save(network: nn.Module, out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train import head_start
+from train.augment.hard import seen_change
 from train.method import MethodConfig, Option
 from train.models import attention_start
 from train.models.attention import Attention
 from train.models.attention_net import AttentionNet
 from train.models.attention_start import begin
+from train.worlds.flaws import FLAWS, Flaw, Relief
 from train.worlds.patterns import KINDS, Pattern
 from train.worlds.world import World, drawn_world
 
@@ -36,6 +39,39 @@ def test_every_world_draws_pictures_that_differ_and_can_be_drawn_again(seed: int
     assert first.shape == (SIZE, SIZE, 3) and first.dtype == np.uint8
     again, other = world(seed)
     assert np.array_equal(first, again.picture(other)) and np.array_equal(second, again.picture(other))
+
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS)
+def test_a_flaw_leaves_the_rest_of_its_picture_as_it_was(seed: int) -> None:
+    drawn, random = world(seed)
+    good, bad = (image.astype(np.float32) for image in drawn.pair(random))
+    seen = seen_change(good, bad)
+    assert seen.shape == (SIZE, SIZE) and seen.min() >= 0 and seen.max() <= 1
+    far = cv2.dilate((good != bad).any(2).astype(np.uint8), np.ones((11, 11))) == 0
+    assert not seen[far].any()
+
+
+def test_most_flaws_can_be_seen_and_cover_little() -> None:
+    seen = np.stack([seen_change(*(p.astype(np.float32) for p in drawn.pair(r))) for drawn, r in map(world, range(60))])
+    assert (seen.max((1, 2)) > 0.5).mean() > 0.8
+    assert np.median((seen > 0.5).mean((1, 2))) < 0.1
+
+
+@pytest.mark.parametrize("flaw", [chosen[0] for chosen, _ in FLAWS], ids=lambda flaw: flaw.__name__)
+@settings(max_examples=10, deadline=None)
+@given(SEEDS)
+def test_a_flaw_is_where_it_is_meant_to_be(flaw: Flaw, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    relief = Relief(*(random.random((SIZE, SIZE, *c), dtype=np.float32) for c in ((), (3,), ())))
+    ground = Relief(relief.height - 4, 0 * relief.colour, relief.gloss)
+    nowhere, where = np.zeros((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE), np.float32)
+    where[20:30, 20:40] = 1
+    same, other = flaw(relief, ground, nowhere, random), flaw(relief, ground, where, random)
+    for plane in ("height", "colour", "gloss"):
+        np.testing.assert_allclose(getattr(same, plane), getattr(relief, plane), atol=1e-6)
+        np.testing.assert_allclose(getattr(other, plane)[:5], getattr(relief, plane)[:5], atol=1e-3)
+    assert not np.allclose(other.height, relief.height) or not np.allclose(other.colour, relief.colour)
 
 
 def test_pictures_of_one_world_resemble_each_other_more_than_those_of_two() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,11 +18,10 @@ from numpy.typing import NDArray
 from edge.locate import border_colour
 from train.augment import contents, shapes
 from train.augment.contents import Content, Site
-from train.augment.shapes import Shape, log_uniform
+from train.augment.shapes import Shape, log_uniform, softened, weighted_choice
 
 Array = NDArray[np.float32]
 Random = np.random.Generator
-T = TypeVar("T")
 
 SHAPES: tuple[tuple[Shape, float], ...] = (
     (shapes.blob, 0.24),
@@ -91,18 +89,27 @@ def with_defects(image: Array, others: Sequence[NDArray[np.uint8]], random: Rand
     return found
 
 
+def seen_change(normal: Array, changed: Array) -> Array:
+    """How plainly `changed` differs from `normal` (both float32 [H, W, C], 0..255), float32 [H, W] in 0..1, as
+    Defective's mask: against the picture's contrast and the roughness around."""
+    change = np.abs(changed - normal).max(2)
+    difference = np.maximum(cv2.blur(change, (3, 3)), 1.5 * cv2.blur(change, (11, 11)))  # a rough area is one flaw
+    fine = ((normal - cv2.blur(normal, (7, 7)).reshape(normal.shape)) ** 2).mean(2)
+    unit = np.maximum(0.4 * max(float(normal.std()), 12.0), 1.5 * np.sqrt(np.maximum(cv2.blur(fine, (31, 31)), 0)))
+    return np.asarray(np.clip((difference / unit - FAINT) / (PLAIN - FAINT), 0, 1), np.float32)
+
+
 def _one_defect(
     start: Defective, others: Sequence[NDArray[np.uint8]], where: tuple[NDArray[np.float64], bool], random: Random
 ) -> Defective | None:
     places, graded = where
-    shape = _drawn(SHAPES, random)
+    shape = weighted_choice(SHAPES, random)
     site = _site(start.image, others, places, shape, random)
     mask = shape(random, site.height, site.width)
     thin = shape in (shapes.line, shapes.dots) or min(site.height, site.width) < 8
-    if not thin and random.random() < 0.6:
-        sigma = log_uniform(random, 0.5, max(0.6, min(site.height, site.width) / 8))
-        mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT), np.float32)
-    content = _drawn(THIN if thin else CONTENTS, random)
+    if not thin:
+        mask = softened(mask, random)
+    content = weighted_choice(THIN if thin else CONTENTS, random)
     opacity = 1.0 if random.random() < 0.5 else float(random.uniform(0.35, 1))
     change = (content(site, random) - site.patch) * (opacity * mask[:, :, None])
     unit, faint = _visible_difference(site, thin), graded and bool(random.random() < FAINT_SHARE)
@@ -190,8 +197,3 @@ def interesting_place(image: Array, random: Random) -> tuple[float, float]:
 def _place(places: NDArray[np.float64], size: tuple[int, ...], random: Random) -> tuple[float, float]:
     cell = int(random.choice(GRID * GRID, p=places.ravel()))
     return (cell // GRID + random.random()) / GRID * size[0], (cell % GRID + random.random()) / GRID * size[1]
-
-
-def _drawn(table: Sequence[tuple[T, float]], random: Random) -> T:
-    weights = np.array([weight for _, weight in table], np.float64)
-    return table[int(random.choice(len(table), p=weights / weights.sum()))][0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Random = np.random.Generator
 Shape = Callable[[Random, int, int], Array]
+T = TypeVar("T")
 
 SUBPIXEL = 4  # fractional bits of cv2's drawing coordinates
 
@@ -18,6 +20,20 @@ SUBPIXEL = 4  # fractional bits of cv2's drawing coordinates
 def log_uniform(random: Random, low: float, high: float) -> float:
     """A number between `low` and `high` whose logarithm is uniform."""
     return float(np.exp(random.uniform(np.log(low), np.log(high))))
+
+
+def weighted_choice(table: Sequence[tuple[T, float]], random: Random) -> T:
+    """One of the things, each as often as the weight beside it says."""
+    weights = np.array([weight for _, weight in table], np.float64)
+    return table[int(random.choice(len(table), p=weights / weights.sum()))][0]
+
+
+def softened(mask: Array, random: Random) -> Array:
+    """`mask` with a blurred edge, in six of ten cases."""
+    if random.random() >= 0.6:
+        return mask
+    sigma = log_uniform(random, 0.5, max(0.6, min(mask.shape) / 8))
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
 def smooth_field(random: Random, height: int, width: int, cells: int) -> Array:

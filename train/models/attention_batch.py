@@ -103,7 +103,13 @@ def _images(images: Sequence[Array], device: torch.device) -> Tensor:
 def _pair(frames: Sequence[NDArray[np.uint8]], index: int, seed: int, lesson: Lesson) -> tuple[Example, Example]:
     random = np.random.default_rng(seed)
     normal = moved(mirrored_frame(frames[index], random, lesson.orientations), random)
-    defective = with_defects(normal, frames, random, lesson.graded)
+    return pair_of(normal, with_defects(normal, frames, random, lesson.graded), lesson, random)
+
+
+def pair_of(
+    normal: Array, defective: Defective, lesson: Lesson, random: np.random.Generator
+) -> tuple[Example, Example]:
+    """A good picture and the same one with a defect, both shown at the defect, if in windows."""
     part = window_on(defective.mask, random) if lesson.windows else WHOLE
     light = drawn_light(normal.shape[:2], random)
     bad = _example_of(defective, normal, light, part, random)

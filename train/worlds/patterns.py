@@ -39,7 +39,7 @@ def noise(random: Random, size: int) -> Pattern:
     turn, stretch = random.uniform(0, np.pi), log_uniform(random, 1, 25) if random.random() < 0.5 else 1.0
     u, v = fx * np.cos(turn) + fy * np.sin(turn), -fx * np.sin(turn) + fy * np.cos(turn)
     radius = np.sqrt((u * stretch) ** 2 + v**2) + 1e-6
-    peak, slope = log_uniform(random, 1.5 / size, 0.3), random.uniform(1, 3)
+    peak, slope = log_uniform(random, 4 / size, 0.3), random.uniform(1, 3)
     power = np.where(radius < peak, (radius / peak) ** 2, (radius / peak) ** -slope)
     power[0, 0] = 0
 

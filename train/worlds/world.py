@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.augment.shapes import log_uniform, smooth_field
+from train.augment.shapes import log_uniform
+from train.worlds.flaws import Relief, flawed
 from train.worlds.patterns import Pattern, drawn_pattern
 
 Array = NDArray[np.float32]
@@ -24,7 +25,7 @@ LAYERS = 3  # patterns in one surface, at most
 
 @dataclass(frozen=True)
 class Layer:
-    """A pattern of a surface: how deep it is worked in (pixels of height), how far it changes the colour (0..1)."""
+    """A pattern of a material: how deep it is worked in (pixels of height), how far it changes the colour (0..1)."""
 
     pattern: Pattern
     depth: float
@@ -32,22 +33,23 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Surface:
+class Material:
     """A material: `colours` [2, 3] between which its layers move it, 0..1, `gloss` 0..1, and its layers."""
 
     layers: tuple[Layer, ...]
     colours: Array
     gloss: float
 
-    def piece(self, random: Random, size: int) -> tuple[Array, Array]:
-        """A new piece: heights [S, S] in pixels and colours [S, S, 3] in 0..1."""
+    def piece(self, random: Random, size: int) -> Relief:
+        """A new piece of `size` x `size` pixels."""
         height, mix = np.zeros((size, size), np.float32), np.full((size, size), 0.5, np.float32)
         for layer in self.layers:
             field = layer.pattern(random) * np.float32(np.exp(random.normal(0, 0.08)))
             height += np.float32(layer.depth) * field
             mix += np.float32(layer.tint) * field
         mix = np.clip(mix, -0.2, 1.2)[:, :, None]
-        return height, self.colours[0] + mix * (self.colours[1] - self.colours[0])
+        colour = self.colours[0] + mix * (self.colours[1] - self.colours[0])
+        return Relief(height, colour, np.full(height.shape, self.gloss, np.float32))
 
 
 @dataclass(frozen=True)
@@ -99,34 +101,41 @@ class World:
     """One kind of picture. `picture(random)` draws another good one, uint8 [S, S, 3]."""
 
     size: int
-    ground: Surface
-    part: Surface | None
+    ground: Material
+    part: Material | None
     outline: Outline | None
     bevel: float
     thickness: float
     lamp: tuple[float, float]
-    shade: float
-    stains: float
     blur: float
     noise: float
 
     def picture(self, random: Random) -> NDArray[np.uint8]:
         """A new good picture, uint8 [S, S, 3]."""
-        height, colour = self.ground.piece(random, self.size)
-        gloss = np.full(height.shape, self.ground.gloss, np.float32)
-        if self.part is not None and self.outline is not None:
-            above, paint = self.part.piece(random, self.size)
-            distance = self.outline.distance(random, self.size)
-            alpha = np.clip(distance + 0.5, 0, 1)
-            profile = np.clip(distance / self.bevel, 0, 1) * self.thickness
-            height = height * (1 - alpha) + (profile + above) * alpha
-            colour = colour * (1 - alpha[:, :, None]) + paint * alpha[:, :, None]
-            gloss = gloss * (1 - alpha) + self.part.gloss * alpha
-        level = self._light(height, gloss, random)
-        if self.stains:
-            spots = smooth_field(random, self.size, self.size, int(random.integers(3, 9)))
-            level = level * np.exp(np.float32(self.stains) * np.minimum(spots, 0.5))
-        return self._seen(colour * level[:, :, None], random)
+        return self._under_light(self._scene(random)[0], random)
+
+    def pair(self, random: Random) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """A new good picture and the same one with a flaw: same piece, same light, same noise."""
+        relief, ground, solid = self._scene(random)
+        bad = flawed(relief, ground, solid, random)
+        light = int(random.integers(2**31))
+        good, flaw = (self._under_light(one, np.random.default_rng(light)) for one in (relief, bad))
+        return good, flaw
+
+    def _scene(self, random: Random) -> tuple[Relief, Relief, Array]:
+        """What is seen, what lies under it, and where the part is, 0..1 (everywhere if there is none)."""
+        ground = self.ground.piece(random, self.size)
+        if self.part is None or self.outline is None:
+            below = Relief(ground.height - 4, 0.4 * ground.colour, ground.gloss)
+            return ground, below, np.ones_like(ground.height)
+        part = self.part.piece(random, self.size)
+        distance = self.outline.distance(random, self.size)
+        alpha = np.clip(distance + 0.5, 0, 1)
+        profile = np.clip(distance / self.bevel, 0, 1) * self.thickness
+        return ground.mixed(replace(part, height=profile + part.height), alpha), ground, alpha
+
+    def _under_light(self, relief: Relief, random: Random) -> NDArray[np.uint8]:
+        return self._seen(relief.colour * self._light(relief.height, relief.gloss, random)[:, :, None], random)
 
     def _light(self, height: Array, gloss: Array, random: Random) -> Array:
         azimuth, elevation = self.lamp[0] + random.normal(0, 0.1), self.lamp[1] + random.normal(0, 0.05)
@@ -139,8 +148,6 @@ class World:
         half = sideways / (2 * up) + up
         shine = np.clip(half / length, 0, 1)
         level = 0.35 + 0.65 * np.clip(lean, 0, 1) / np.sin(elevation) + gloss * shine**24
-        if self.shade:
-            level = level * np.exp(np.float32(self.shade) * smooth_field(random, self.size, self.size, 3))
         return np.asarray(level, np.float32)
 
     def _seen(self, radiance: Array, random: Random) -> NDArray[np.uint8]:
@@ -157,20 +164,18 @@ def drawn_world(random: Random, size: int) -> World:
     grey = random.random() < 0.5
     return World(
         size=size,
-        ground=_surface(random, size, grey, calm=solid and random.random() < 0.7),
-        part=_surface(random, size, grey, calm=random.random() < 0.4) if solid else None,
+        ground=_material(random, size, grey, calm=solid and random.random() < 0.7),
+        part=_material(random, size, grey, calm=random.random() < 0.4) if solid else None,
         outline=_outline(random) if solid else None,
         bevel=log_uniform(random, 1, 30),
         thickness=log_uniform(random, 1, 20),
         lamp=(float(random.uniform(0, 2 * np.pi)), float(random.uniform(0.5, 1.4))),
-        shade=float(random.uniform(0, 0.15)) if random.random() < 0.6 else 0.0,
-        stains=float(random.uniform(0.03, 0.2)) if random.random() < 0.4 else 0.0,
         blur=float(random.uniform(0, 1.2)),
         noise=float(random.uniform(0, 4)),
     )
 
 
-def _surface(random: Random, size: int, grey: bool, calm: bool) -> Surface:
+def _material(random: Random, size: int, grey: bool, calm: bool) -> Material:
     weight = 0.25 if calm else 1.0
     layers = []
     for index in range(1 + int(random.integers(LAYERS))):
@@ -182,7 +187,7 @@ def _surface(random: Random, size: int, grey: bool, calm: bool) -> Surface:
     pair = np.clip(base + random.normal(0, 0.25, (2, 1)), 0.02, 1) * np.ones((2, 3))
     if not grey:
         pair = np.clip(pair * np.exp(random.normal(0, 0.35, (2, 3))), 0.02, 1)
-    return Surface(tuple(layers), np.asarray(pair, np.float32), float(random.random() < 0.5) * random.uniform(0, 0.8))
+    return Material(tuple(layers), np.asarray(pair, np.float32), float(random.random() < 0.5) * random.uniform(0, 0.8))
 
 
 def _outline(random: Random) -> Outline:
