@@ -11,7 +11,7 @@ from torch import Tensor
 from train.models.attention_net import AttentionNet
 
 FILE = Path(__file__).with_suffix(".npz")
-KEPT, FRESH = 0.5, 0.3  # shares of what was learnt and of the network's own random weights
+KEPT, FRESH = 0.25, 0.6  # shares of what was learnt and of the network's own random weights
 
 
 def begin(network: AttentionNet, file: Path = FILE) -> bool:
