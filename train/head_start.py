@@ -37,7 +37,7 @@ FLAWED = 0.5  # of the examples have their flaw from the world, the others have 
 WORLDS_A_STEP = 4  # two pictures of each
 GRADED, MIRRORED = 0.5, 0.3  # share of the training after which labels are graded; of the steps with mirrored parts
 BLANK = 4.0  # grey levels of deviation: a world of less has nothing to see
-OPTIONS = {"learning_rate": 3e-3, "weight_decay": 0.05, "head_start": False}
+OPTIONS = {"learning_rate": 3e-3, "weight_decay": 0.05, "head_start": 0.0}
 
 
 Array = NDArray[np.float32]

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.errors import UsageError
 from train import head_start
 from train.augment.hard import seen_change
 from train.method import MethodConfig, Option
-from train.models import attention_start
 from train.models.attention import Attention
 from train.models.attention_net import AttentionNet
-from train.models.attention_start import begin
+from train.models.attention_start import begin, fresh_share
 from train.worlds.flaws import FLAWS, Flaw, Relief
 from train.worlds.patterns import KINDS, Pattern
 from train.worlds.world import World, drawn_world
@@ -100,10 +100,9 @@ def network(channels: int, width: int = head_start.WIDTH) -> AttentionNet:
     return AttentionNet(channels, width, (SIZE, SIZE), 20).eval()
 
 
-def test_grey_pictures_are_seen_as_grey_ones_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention_start, "FRESH", 0.0)
+def test_grey_pictures_are_seen_as_grey_ones_in_colour() -> None:
     grey, colour = network(1), network(3)
-    assert begin(grey) and begin(colour)
+    assert begin(grey, 1.0) and begin(colour, 1.0)
     picture = torch.randn(1, 1, SIZE, SIZE)
     with torch.no_grad():
         one, three = grey(picture), colour(picture.expand(-1, 3, -1, -1))
@@ -114,7 +113,7 @@ def test_grey_pictures_are_seen_as_grey_ones_in_colour(monkeypatch: pytest.Monke
 def test_another_width_begins_from_nothing_and_is_left_alone() -> None:
     other = network(1, 16)
     before = {name: value.clone() for name, value in other.state_dict().items()}
-    assert not begin(other)
+    assert not begin(other, 0.5)
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
 
 
@@ -123,8 +122,8 @@ def test_what_was_learnt_is_mixed_with_random_weights_that_differ_between_seeds(
         torch.manual_seed(seed)
         net = network(3)
         before = net.state_dict()["fine.0.weight"].clone()
-        assert begin(net)
-        learnt: torch.Tensor = net.state_dict()["fine.0.weight"] - attention_start.FRESH * before
+        assert begin(net, 0.5)
+        learnt: torch.Tensor = net.state_dict()["fine.0.weight"] - fresh_share(0.5) * before
         return learnt
 
     torch.testing.assert_close(mixed(0), mixed(1))
@@ -134,7 +133,7 @@ def test_what_was_learnt_is_mixed_with_random_weights_that_differ_between_seeds(
     ("width", "options", "words"),
     [
         (24, {}, "drawn surfaces"),
-        (24, {"head_start": False}, "from nothing"),
+        (24, {"head_start": 0.0}, "from nothing"),
         (16, {}, "another width than 16"),
     ],
 )
@@ -145,6 +144,13 @@ def test_training_says_where_it_begins(width: int, options: dict[str, Option], w
         assert torch.equal(slow, fast)
 
 
+@pytest.mark.parametrize("kept", [-0.1, 1.5])
+def test_a_share_is_from_0_to_1(kept: float) -> None:
+    method = Attention(MethodConfig(SIZE, SIZE, 1, 24, {**Attention.OPTIONS, "head_start": kept}))
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        method.begin()
+
+
 def test_the_head_start_can_be_made_again(tmp_path: Path) -> None:
     lines: list[str] = []
     ticks = iter(range(10**6))
@@ -153,6 +159,6 @@ def test_the_head_start_can_be_made_again(tmp_path: Path) -> None:
     with np.load(tmp_path / "start.npz", allow_pickle=False) as arrays:
         assert arrays["attention.weight"].dtype == np.float16
     fresh = network(3)
-    assert begin(fresh, tmp_path / "start.npz")
+    assert begin(fresh, 0.5, file=tmp_path / "start.npz")
     found, wanted = (net.state_dict()["attention.bias"] for net in (fresh, made))
     torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-3)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from edge.errors import UsageError
 from train.augment.hard import KINDS
 from train.gradcam import mask_from_cam
 from train.gradcam import normalised as peak_normalised
@@ -106,7 +107,7 @@ class Attention:
         "attention_part": 1.0,  # weights in the score
         "middle_part": 1.0,
         "deep_part": 1.0,
-        "head_start": True,  # begin with what was learnt on drawn worlds
+        "head_start": 0.5,  # share of what was learnt on drawn worlds with which training begins, 0 to 1
         "bfloat16": True,  # on processors that have it: training takes less than half the time
     }
 
@@ -134,12 +135,15 @@ class Attention:
 
     def begin(self) -> str:
         """Load the head start, if it is wanted and there is one of this width; what was done, for people."""
-        if not self.config.flag("head_start"):
+        kept = self.config.number("head_start")
+        if not 0 <= kept <= 1:
+            raise UsageError(f"option head_start is not {kept:g}", "it is a share", "set a number from 0 to 1")
+        if not kept:
             return "network: begins from nothing"
-        if not attention_start.begin(self.network):
+        if not attention_start.begin(self.network, kept):
             return f"network: begins from nothing, the head start has another width than {self.config.base_width}"
         self.average.load_state_dict(self.network.state_dict())
-        return "network: begins from what it learnt on drawn surfaces (--set head_start=false: from nothing)"
+        return "network: begins from what it learnt on drawn surfaces (--set head_start=0: from nothing)"
 
     @property
     def phases(self) -> tuple[Phase, ...]:
