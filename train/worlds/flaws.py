@@ -6,7 +6,7 @@ So a flaw shines, shades and drowns in the grain as a real one does, which no ch
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -63,15 +63,16 @@ def scratch(relief: Relief, ground: Relief, where: Array, random: Random) -> Rel
     """A shallow groove that is bare: brighter, and shining."""
     bare = np.float32(random.uniform(0, 1)) * np.ones(3, np.float32)
     share = where * np.float32(random.uniform(0, 0.6))
-    scratched = Relief(relief.height - np.float32(log_uniform(random, 0.1, 2)) * where, relief.colour, relief.gloss)
-    return scratched.mixed(Relief(scratched.height, bare + 0 * relief.colour, np.ones_like(relief.gloss)), share)
+    scratched = replace(relief, height=relief.height - np.float32(log_uniform(random, 0.1, 2)) * where)
+    return scratched.mixed(replace(scratched, colour=bare + 0 * relief.colour, gloss=np.ones_like(relief.gloss)), share)
 
 
 def pit(relief: Relief, ground: Relief, where: Array, random: Random) -> Relief:
     """A hole or a bead with steep sides."""
     depth = log_uniform(random, 0.5, 8) * (1 if random.random() < 0.8 else -1)
     dark = np.float32(random.uniform(0, 0.7)) * where
-    return Relief(relief.height - np.float32(depth) * where, relief.colour * (1 - dark[:, :, None]), relief.gloss)
+    colour = relief.colour * (1 - dark[:, :, None])
+    return replace(relief, height=relief.height - np.float32(depth) * where, colour=colour)
 
 
 def dent(relief: Relief, ground: Relief, where: Array, random: Random) -> Relief:
@@ -79,7 +80,7 @@ def dent(relief: Relief, ground: Relief, where: Array, random: Random) -> Relief
     sigma = max(1.0, float(np.sqrt(where.sum())) / 5)
     soft = np.asarray(cv2.GaussianBlur(where, (0, 0), sigma), np.float32)
     depth = sigma * log_uniform(random, 0.15, 1.5) * random.choice([-1, 1])
-    return Relief(relief.height + np.float32(depth) * soft, relief.colour, relief.gloss)
+    return replace(relief, height=relief.height + np.float32(depth) * soft)
 
 
 def rough(relief: Relief, ground: Relief, where: Array, random: Random) -> Relief:
@@ -105,7 +106,7 @@ def stain(relief: Relief, ground: Relief, where: Array, random: Random) -> Relie
     """Darker, brighter, or of another colour."""
     change = random.normal(0, 0.6) + random.normal(0, 0.25, 3) * (random.random() < 0.5)
     tinted = relief.colour * np.exp(np.asarray(change, np.float32) * where[:, :, None])
-    return Relief(relief.height, np.asarray(np.clip(tinted, 0, 1.2), np.float32), relief.gloss)
+    return replace(relief, colour=np.asarray(np.clip(tinted, 0, 1.2), np.float32))
 
 
 def missing(relief: Relief, ground: Relief, where: Array, random: Random) -> Relief:

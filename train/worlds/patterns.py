@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.augment.shapes import log_uniform, smooth_field
+from train.augment.shapes import log_uniform, smooth_field, weighted_choice
 
 Array = NDArray[np.float32]
 Random = np.random.Generator
@@ -17,7 +17,7 @@ Pattern = Callable[[Random], Array]  # a new piece, float32 [S, S], mean 0 and d
 
 def drawn_pattern(random: Random, size: int) -> Pattern:
     """Any pattern, `size` pixels a side."""
-    make = KINDS[int(random.choice(len(KINDS), p=SHARES))]
+    make = weighted_choice(tuple(zip(KINDS, SHARES, strict=True)), random)
     return _shaped(make(random, size), random)
 
 
