@@ -44,7 +44,8 @@ class Plan:
 
 @dataclass
 class Progress:
-    """Where training stands; all of it is saved, so that resuming starts here. `step` counts within the epoch."""
+    """Where training stands; all of it is saved, so that resuming starts here. `step` counts within the epoch,
+    `validated_at` is what `seconds` were when the held-out images were last looked at."""
 
     phase: int = 0
     epoch: int = 0
@@ -53,6 +54,7 @@ class Progress:
     seconds: float = 0.0
     phase_seconds: float = 0.0
     data_seconds: float = 0.0
+    validated_at: float = 0.0
     images: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     points: list[tuple[str, int, str, float]] = field(default_factory=list)
@@ -68,10 +70,12 @@ class Loop:
     `save(loop)` is called after the first epoch, between epochs at least every `save_every_s` seconds, and when
     training ends in any way but an error; never with weights that are not numbers. `watch(progress)` is called after
     every step; `interrupted()` is asked after every step. `clock()` is what minutes and images per second are counted
-    by.
+    by; a plan's minutes hold all that is done in them. Plans of minutes look at `validation` after epochs that end
+    `validate_every_s` seconds later than the last look or more, as epochs may be short; plans of epochs after each one.
     """
 
     save_every_s = 20.0
+    validate_every_s = 20.0
 
     def __init__(
         self,
@@ -114,7 +118,9 @@ class Loop:
 
     def _save_sometimes(self) -> None:
         if time.monotonic() - self._saved_at > self.save_every_s:
+            started = self.clock()
             self._keep()
+            self._spend(self.clock() - started)
             self._saved_at = time.monotonic()
 
     def _keep(self) -> None:
@@ -163,15 +169,20 @@ class Loop:
             started = self.clock()
             self._step(phase, order)
             p.step, p.images = p.step + 1, p.images + self.batch_size
-            spent = self.clock() - started
-            p.seconds, p.phase_seconds = p.seconds + spent, p.phase_seconds + spent
+            self._spend(self.clock() - started)
             self.watch(p)
             if any_says(self.interrupted(), self.fabric.device):
                 return False
             if self._time_is_up():
                 break
+        started = self.clock()
         self._close_epoch(phase)
+        self._spend(self.clock() - started)
         return True
+
+    def _spend(self, seconds: float) -> None:
+        p = self.progress
+        p.seconds, p.phase_seconds = p.seconds + seconds, p.phase_seconds + seconds
 
     def _step(self, phase: Phase, order: Tensor) -> None:
         p = self.progress
@@ -216,7 +227,10 @@ class Loop:
     def _close_epoch(self, phase: Phase) -> None:
         p = self.progress
         p.points += [(phase.name, p.epoch + 1, name, total / p.step) for name, total in p.sums.items()]
-        p.points.append((phase.name, p.epoch + 1, "validation", self._validate(phase)))
+        last = self._time_is_up()
+        if self.plan.minutes is None or p.epoch == 0 or last or p.seconds - p.validated_at >= self.validate_every_s:
+            p.points.append((phase.name, p.epoch + 1, "validation", self._validate(phase)))
+            p.validated_at = p.seconds
         p.epoch, p.step, p.sums, p.epochs_done = p.epoch + 1, 0, {}, p.epochs_done + 1
 
     def _validate(self, phase: Phase) -> float:

@@ -104,6 +104,28 @@ def test_a_timed_plan_stops_by_the_clock(small_data: Path, tmp_path: Path) -> No
     assert 1.2 <= loop.progress.seconds < 6
 
 
+class Ticks:
+    """A clock that moves on by a second whenever it is read."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def test_a_plans_minutes_hold_looks_at_held_out_images(small_data: Path, tmp_path: Path) -> None:
+    """An epoch of three steps takes 10 s by this clock, so every second one is looked at, and the last."""
+    session = start(request(small_data, tmp_path / "a", Plan(4, 1, minutes=2.0)))
+    session.clock = clock = Ticks()
+    _, loop = train(session)
+    assert 120 <= loop.progress.seconds < 125
+    assert clock.now < 2 * 125
+    looked = [epoch for _, epoch, name, _ in loop.progress.points if name == "validation"]
+    assert loop.progress.epochs_done == 12 and looked == [1, 3, 5, 7, 9, 11, 12]
+
+
 def test_resume_refuses_other_images(small_data: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(small_data, data)
