@@ -92,7 +92,7 @@ def test_unknown_truth_has_no_part_in_the_map_loss() -> None:
     assert len(examples) == 4 + 4 + 2 and not unmarked  # the first two known ones of this batch are marked
     blank = replace(examples[0], mask=np.full((64, 64), UNKNOWN, np.float32))
     images, truth = tensors_of([blank, examples[1]], torch.device("cpu"))
-    seen = method.network(images)
+    seen = method.network(images, method.usual(images))
     gradient = torch.autograd.grad(losses(seen, truth)["map"], seen.logits)[0]
     assert not gradient[0].any() and gradient[1].any()
 
@@ -104,7 +104,7 @@ def test_known_anomalies_are_learnt() -> None:
     frames = random_frames(8, (64, 64))
     known, masks = frames.clone(), torch.zeros(8, 64, 64, dtype=torch.uint8)
     known[:, 20:44, 20:44], masks[:, 20:44, 20:44] = 255, 1
-    for phase, steps in zip(method.phases, (40, 2, 2), strict=True):
+    for phase, steps in zip(method.phases, (1, 40, 2, 2), strict=True):
         method.networks.train()
         for i in range(steps):
             method.step(phase.name, Batch(frames, Noise(i), known, masks, i / steps), minimise)

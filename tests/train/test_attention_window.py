@@ -84,11 +84,11 @@ def test_cells_of_a_window_know_where_they_lie() -> None:
     method = tiny("attention", SIZE)
     assert isinstance(method, Attention)
     network = method.network.eval()
-    frame = torch.zeros(1, 1, *SIZE)
+    frame, odd = torch.zeros(2, 1, 128, 160), torch.zeros(2, 1, 64, 80)
     parts = [np.s_[0:128, 0:160], np.s_[128:256, 160:320]]
     with torch.no_grad():
-        first, second = network(frame[:, :, :128, :160].expand(2, -1, -1, -1), parts).logits
-        alone = network(frame[:, :, 128:, 160:], parts[1:]).logits[0]
+        first, second = network(frame, odd, parts).logits
+        alone = network(frame[1:], odd[1:], parts[1:]).logits[0]
     assert torch.allclose(second, alone, atol=1e-5)
     assert not torch.allclose(first, second, atol=1e-5)  # same grey, other place
 
@@ -105,7 +105,7 @@ def test_training_takes_windows_first_and_whole_pictures_then() -> None:
     method = tiny("attention", (256, 256))
     assert isinstance(method, Attention)
     seen: list[tuple[int, ...]] = []
-    method.network.stem.register_forward_hook(lambda module, given, found: seen.append(tuple(given[0].shape[2:])))
+    method.network.stem[0].register_forward_hook(lambda module, given, found: seen.append(tuple(given[0].shape[2:])))
     known = random_frames(2, (256, 256), seed=5)  # 2 + 2 + 1 examples: see Residual on odd batches
     masks = torch.zeros(2, 256, 256, dtype=torch.uint8)
     masks[:, 30:60, 40:90] = 1

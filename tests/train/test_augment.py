@@ -9,9 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from train.augment import shapes
+from train.augment import contents, shapes
 from train.augment.hard import CONTENTS, KINDS, SHAPES, with_defects
 from train.augment.normal import moved, relit
+from train.augment.pieces import piece_at
 from train.augment.regions import turned_and_swapped, with_regions
 from train.augment.transplant import transplanted
 
@@ -67,8 +68,8 @@ def test_defects_repeat_with_the_seed_and_differ_without() -> None:
 
 def test_nearly_every_try_makes_a_defect_mostly_on_the_part() -> None:
     image, others = part(), [part().astype(np.uint8)]
-    made = [with_defects(image, others, np.random.default_rng(seed)).mask for seed in range(60)]
-    assert sum(mask.any() for mask in made) >= 57
+    made = [with_defects(image, others, np.random.default_rng(seed)).mask for seed in range(200)]
+    assert sum(mask.any() for mask in made) >= 0.92 * len(made)
     where = np.mean(made, 0)
     disc = part()[:, :, 0] > 100
     assert where[disc].mean() > 1.5 * where[~disc].mean()
@@ -94,6 +95,44 @@ def test_every_content_is_drawn() -> None:
     others = [image[::-1].astype(np.uint8)]
     kinds = {int(k) for s in range(400) for k in np.unique(with_defects(image, others, np.random.default_rng(s)).kind)}
     assert set(range(1, len(CONTENTS) + 1)) <= kinds
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(20, 75), st.integers(20, 75), st.sampled_from([1, 3]))
+def test_a_piece_is_what_has_one_colour_there(seed: int, y: int, x: int, channels: int) -> None:
+    image = np.full((96, 96, channels), 60, np.float32)
+    cv2.circle(image, (x, y), 9, (200,) * channels, -1)
+    random = np.random.default_rng(seed)
+    found = piece_at(image, (y + 0.5, x + 0.5), 20.0, random)
+    assert found is not None
+    window, soft = found
+    assert soft.shape == image[window].shape[:2] and 0 <= soft.min() <= soft.max() <= 1
+    disc = cv2.dilate((image[window][:, :, 0] > 100).astype(np.uint8), np.ones((9, 9), np.uint8))
+    assert not (soft[disc == 0] > 0.05).any(), "nothing but the piece and its blurred rim"
+
+
+def test_pieces_are_whole_or_broken() -> None:
+    image = np.full((96, 96, 1), 60, np.float32)
+    cv2.circle(image, (48, 48), 9, (200.0,), -1)
+    found = [piece_at(image, (48, 48), 20.0, np.random.default_rng(seed)) for seed in range(60)]
+    covered = [float((one[1] * (image[one[0]][:, :, 0] > 100)).sum() / (image > 100).sum()) for one in found if one]
+    assert len(covered) == 60 and 0.45 < np.mean(np.array(covered) > 0.9) < 0.8
+    assert min(covered) < 0.5
+
+
+def test_what_reaches_far_is_no_piece() -> None:
+    image = np.full((96, 96, 1), 60, np.float32)
+    cv2.circle(image, (48, 48), 9, (200.0,), -1)
+    assert all(piece_at(image, (10, 10), 20.0, np.random.default_rng(seed)) is None for seed in range(20))
+
+
+def test_in_colour_another_hue_is_a_defect() -> None:
+    image = np.random.default_rng(0).uniform(80, 120, (32, 32, 3)).astype(np.float32)
+    site = contents.Site(image, [image.astype(np.uint8)], 0, 0, 32, 32, 20.0)
+    changed = [contents.light(site, np.random.default_rng(seed)) / image for seed in range(40)]
+    even = [one for one in changed if float(one.std((0, 1)).max()) < 1e-4]
+    assert 10 <= len(even) <= 30
+    assert np.mean([float(np.ptp(one[0, 0])) > 0.1 for one in even]) > 0.6
 
 
 @settings(max_examples=30, deadline=None)

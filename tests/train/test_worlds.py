@@ -103,9 +103,9 @@ def network(channels: int, width: int = head_start.WIDTH) -> AttentionNet:
 def test_grey_pictures_are_seen_as_grey_ones_in_colour() -> None:
     grey, colour = network(1), network(3)
     assert begin(grey, 1.0) and begin(colour, 1.0)
-    picture = torch.randn(1, 1, SIZE, SIZE)
+    picture, odd = torch.randn(1, 1, SIZE, SIZE), torch.randn(1, 1, SIZE // 2, SIZE // 2)
     with torch.no_grad():
-        one, three = grey(picture), colour(picture.expand(-1, 3, -1, -1))
+        one, three = grey(picture, odd), colour(picture.expand(-1, 3, -1, -1), odd.expand(-1, 3, -1, -1))
     torch.testing.assert_close(one.logits, three.logits, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(one.redrawn[:, 0], three.redrawn.mean(1), rtol=1e-3, atol=1e-3)
 

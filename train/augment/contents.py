@@ -37,6 +37,8 @@ class Site:
         return self.image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
+WINDOWS = 12  # that are looked at to find one like the surroundings
+
 Content = Callable[[Site, Random], Array]
 
 
@@ -66,7 +68,11 @@ def texture(site: Site, random: Random) -> Array:
 
 
 def light(site: Site, random: Random) -> Array:
-    """The same surface brighter or darker, flatter or harsher."""
+    """The same surface brighter or darker, flatter or harsher, or of another hue."""
+    channels = site.patch.shape[2]
+    if channels > 1 and random.random() < 0.5:
+        hue = np.exp(random.normal(0, log_uniform(random, 0.1, 0.6), channels))
+        return np.asarray(site.patch * (hue / hue.mean() * log_uniform(random, 0.8, 1.25)), np.float32)
     changed = site.patch * log_uniform(random, 0.5, 1.8) + float(random.normal(0, 0.4 * site.contrast))
     if random.random() < 0.3:
         changed = (changed - changed.mean()) * log_uniform(random, 0.3, 2.5) + changed.mean()
@@ -121,13 +127,26 @@ def worn(site: Site, random: Random) -> Array:
 
 
 def missing(site: Site, random: Random) -> Array:
-    """The background, or a colour of the image, where the part should be."""
+    """What is around, the background, or a colour of the image, where the part should be."""
+    if random.random() < 0.5:
+        return _surroundings(site, random)
     height, width = site.image.shape[:2]
     colour = site.image[random.integers(0, height), random.integers(0, width)]
     if random.random() < 0.6:
         colour = border_colour(site.image, 1).astype(np.float32)
     grain = random.standard_normal(site.patch.shape, dtype=np.float32) * np.float32(random.uniform(0, 4))
     return np.asarray(colour + grain, np.float32)
+
+
+def _surroundings(site: Site, random: Random) -> Array:
+    """Of some windows of the image the one that is most like the rim of this one, brought to the rim's colour."""
+    patch = site.patch
+    colour = np.median(np.concatenate([patch[0], patch[-1], patch[:, 0], patch[:, -1]]), 0)
+    tops = random.integers(0, site.image.shape[0] - site.height + 1, WINDOWS)
+    lefts = random.integers(0, site.image.shape[1] - site.width + 1, WINDOWS)
+    windows = [site.image[y : y + site.height, x : x + site.width] for y, x in zip(tops, lefts, strict=True)]
+    found = min(windows, key=lambda window: float(np.abs(window - colour).mean()))
+    return np.asarray(found - found.mean((0, 1)) + colour, np.float32)
 
 
 def _base(site: Site, random: Random) -> Array:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edge.locate import border_colour
 from train.augment import contents, shapes
 from train.augment.contents import Content, Site
+from train.augment.pieces import piece_at
 from train.augment.shapes import Shape, log_uniform, softened, weighted_choice
 
 Array = NDArray[np.float32]
@@ -45,6 +46,15 @@ CONTENTS: tuple[tuple[Content, float], ...] = (
     (contents.missing, 1),
     (contents.twin, 1),
 )
+PIECES = 0.2  # of the defects are pieces of the part that are missing, broken or wrong
+PIECE: tuple[tuple[Content, float], ...] = (
+    (contents.missing, 4),
+    (contents.light, 3),
+    (contents.texture, 1),
+    (contents.stranger, 1),
+    (contents.elsewhere, 1),
+    (contents.bent, 1),
+)
 THIN: tuple[tuple[Content, float], ...] = (
     (contents.flat, 3),
     (contents.texture, 1),
@@ -58,6 +68,9 @@ TRIES = 12
 THIN_LOSS = 1.8  # the blur that measures a change takes away about half of a thin line
 FAINT_SHARE = 0.3  # of the changes
 FAINT, PLAIN = 0.3, 0.9  # of the visible difference: below the first a change is normal, from the second on a defect
+
+
+Marked = tuple[Site, Array, bool, Sequence[tuple[Content, float]]]  # where, a soft mask, whether thin, what fits
 
 
 @dataclass(frozen=True)
@@ -103,13 +116,9 @@ def _one_defect(
     start: Defective, others: Sequence[NDArray[np.uint8]], where: tuple[NDArray[np.float64], bool], random: Random
 ) -> Defective | None:
     places, graded = where
-    shape = weighted_choice(SHAPES, random)
-    site = _site(start.image, others, places, shape, random)
-    mask = shape(random, site.height, site.width)
-    thin = shape in (shapes.line, shapes.dots) or min(site.height, site.width) < 8
-    if not thin:
-        mask = softened(mask, random)
-    content = weighted_choice(THIN if thin else CONTENTS, random)
+    piece = _piece(start.image, others, places, random) if random.random() < PIECES else None
+    site, mask, thin, fitting = piece or _drawn(start.image, others, places, random)
+    content = weighted_choice(fitting, random)
     opacity = 1.0 if random.random() < 0.5 else float(random.uniform(0.35, 1))
     change = (content(site, random) - site.patch) * (opacity * mask[:, :, None])
     unit, faint = _visible_difference(site, thin), graded and bool(random.random() < FAINT_SHARE)
@@ -119,6 +128,27 @@ def _one_defect(
         return None
     index = [c for c, _ in CONTENTS].index(content) + 1 + (len(CONTENTS) if thin else 0)
     return _painted(start, site, visible, (unit, None if graded else wanted, thin, index))
+
+
+def _drawn(image: Array, others: Sequence[NDArray[np.uint8]], places: NDArray[np.float64], random: Random) -> Marked:
+    shape = weighted_choice(SHAPES, random)
+    site = _site(image, others, places, shape, random)
+    mask = shape(random, site.height, site.width)
+    if shape in (shapes.line, shapes.dots) or min(site.height, site.width) < 8:
+        return site, mask, True, THIN
+    return site, softened(mask, random), False, CONTENTS
+
+
+def _piece(
+    image: Array, others: Sequence[NDArray[np.uint8]], places: NDArray[np.float64], random: Random
+) -> Marked | None:
+    contrast = _contrast(image)
+    found = piece_at(image, _place(places, image.shape[:2], random), contrast, random)
+    if found is None:
+        return None
+    (rows, columns), mask = found
+    site = Site(image, others, rows.start, columns.start, mask.shape[0], mask.shape[1], contrast)
+    return site, mask, False, PIECE
 
 
 def _painted(start: Defective, site: Site, change: Array, how: tuple[float, float | None, bool, int]) -> Defective:
@@ -175,7 +205,11 @@ def _site(
     rows = int(np.clip(size * height * stretch, 4, height))
     columns = int(np.clip(size * width / stretch, 4, width))
     top, left = int(np.clip(y - rows / 2, 0, height - rows)), int(np.clip(x - columns / 2, 0, width - columns))
-    return Site(image, others, top, left, rows, columns, max(float(image.std()), 12.0))
+    return Site(image, others, top, left, rows, columns, _contrast(image))
+
+
+def _contrast(image: Array) -> float:
+    return max(float(image.std()), 12.0)
 
 
 def _interest(image: Array) -> NDArray[np.float64]:

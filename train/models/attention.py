@@ -37,6 +37,7 @@ from train.models.attention_loss import losses
 from train.models.attention_mirror import ORIENTATIONS, UPRIGHT, Mirrors, mirrored_images
 from train.models.attention_net import AttentionNet, Seen, light_of, normalised
 from train.models.attention_normal import Distance, Moments, ReferenceDistance, Scales, enlarged, smoothed
+from train.models.attention_usual import Good, Usual
 from train.models.blocks import snapshot
 from train.scoring import masked_error, squared_error
 
@@ -54,9 +55,11 @@ class AttentionScorer(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: AttentionNet, distances: list[nn.Module], scales: Scales, weights: Tensor) -> None:
+    def __init__(
+        self, seeing: tuple[Usual, AttentionNet], distances: list[nn.Module], scales: Scales, weights: Tensor
+    ) -> None:
         super().__init__()
-        self.network, self.middle, self.deep = network, *distances
+        (self.usual, self.network), (self.middle, self.deep) = seeing, distances
         mean, deviation = scales.mean(), scales.peak_deviation()
         share = weights.to(deviation) / deviation
         self.register_buffer("scale", share[None, :, None, None])
@@ -64,11 +67,11 @@ class AttentionScorer(nn.Module):
 
     def forward(self, frame: Tensor) -> Scoring:
         """uint8 [N, H, W, C] -> (score [N], masked_error [N], heatmap [N, H/4, W/4]), all >= 0."""
-        x = images_from_frames(frame)
-        seen = self.network(normalised(x))
+        x = normalised(images_from_frames(frame))
+        seen = self.network(x, self.usual(x))
         odd = (self.parts(seen) * self.scale).sum(1, keepdim=True) - self.shift
         smooth = smoothed(F.softplus(odd))
-        error = squared_error(F.avg_pool2d(normalised(x), 4), seen.redrawn)
+        error = squared_error(F.avg_pool2d(x, 4), seen.redrawn)
         sharp = smooth * torch.sqrt(torch.sigmoid(seen.logits))  # distances reach far around what is odd
         heatmap = enlarged(sharp, (frame.shape[1] // 4, frame.shape[2] // 4))
         return smooth.amax((1, 2, 3)), masked_error(error, self._mask(seen)), heatmap[:, 0]
@@ -81,10 +84,11 @@ class AttentionScorer(nn.Module):
 
     def explain(self, frame: Tensor) -> Explanation:
         """The redrawn normal image and the attention map."""
-        x = images_from_frames(frame)
-        seen = self.network(normalised(x))
+        images = images_from_frames(frame)
+        x = normalised(images)
+        seen = self.network(x, self.usual(x))
         size = (frame.shape[1], frame.shape[2])
-        mean, deviation = light_of(x)
+        mean, deviation = light_of(images)
         redrawn = enlarged(seen.redrawn, size) * deviation + mean
         return Explanation(frames_from_images(redrawn), enlarged(self._mask(seen), size)[:, 0])
 
@@ -113,7 +117,9 @@ class Attention:
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
-        self.network = AttentionNet(config.channels, config.base_width, (config.height, config.width), KINDS)
+        size = config.height, config.width
+        self.good, self.usual = Good(config.channels, size), Usual(config.channels, size)
+        self.network = AttentionNet(config.channels, config.base_width, size, KINDS)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = snapshot(self.network)
         self.moments = nn.ModuleList(
@@ -124,6 +130,8 @@ class Attention:
             {
                 "network": self.network,
                 "average": self.average,
+                "good": self.good,
+                "usual": self.usual,
                 "moments": self.moments,
                 "scales": self.scales,
                 "steps": self.steps,
@@ -147,8 +155,8 @@ class Attention:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """Train the network; then look at normal images: their features' Gaussians, then the maps' scales."""
-        return Phase("attention", 0.92), Phase("features", 0.04), Phase("scales", 0.04)
+        """Look at normal images, train the network, look again: their features' Gaussians, then the maps' scales."""
+        return Phase("usual", 0.01), Phase("attention", 0.91), Phase("features", 0.04), Phase("scales", 0.04)
 
     def optimisers(self) -> dict[str, Optimizer]:
         """AdamW; no weight decay on biases and batch norm."""
@@ -170,43 +178,60 @@ class Attention:
         self.average.eval()
         with torch.no_grad(), torch.autocast(batch.frames.device.type, enabled=False):
             seeds = [int(s) for s in batch.noise.integers(2**31, len(batch.frames))]
-            images = varied(batch.frames, seeds, 0.5, self.mirrors.good())
+            if phase == "usual":
+                still, swayed = images_from_frames(batch.frames), varied(batch.frames, seeds, 0.0, 1.0)
+                self.good.add(normalised(still), normalised(swayed))
+                self.good.tell(self.usual)
+                return {}
+            x = normalised(varied(batch.frames, seeds, 0.5, 0.5 * self.good.movement(), self.mirrors.good()))
+            seen = self.average(x, self.usual(x))
             if phase == "features":
-                seen = self.average(normalised(images))
                 self.moments[0].add(seen.middle)  # type: ignore[operator]
                 self.moments[1].add(seen.deep)  # type: ignore[operator]
             else:
                 self._scoring = self._scoring or self._scorer([Distance(m) for m in self._gaussians()])
-                self.scales.add(self._scoring.parts(self.average(normalised(images))))
+                self.scales.add(self._scoring.parts(seen))
         return {}
 
     def learn(
-        self, examples: Sequence[Example], progress: float, device: torch.device, minimise: Minimise
+        self,
+        examples: Sequence[Example],
+        progress: float,
+        device: torch.device,
+        minimise: Minimise,
+        usual: Sequence[Usual] = (),
     ) -> dict[str, float]:
-        """One step on `examples` at `progress` 0..1 of the training; the losses."""
+        """One step on `examples` at `progress` 0..1 of the training; the losses. `usual`: each example's own, or the
+        method's."""
         images, truth = tensors_of(examples, device)
+        parts = [example.part for example in examples]
+        with torch.no_grad():
+            odd = self.usual(images, parts)
+            if usual:
+                odd = torch.cat([own(images[i : i + 1], parts[i : i + 1]) for i, own in enumerate(usual)])
         with self._half(device):
-            seen = self.network(images, [example.part for example in examples])
-        parts = losses(seen, truth)
+            seen = self.network(images, odd, parts)
+        found = losses(seen, truth)
         weights = {"map": 1.0, **{name: self.config.number(name) for name in ("coarse", "image", "kinds", "redraw")}}
-        total = torch.stack([weights[name] * loss for name, loss in parts.items()]).sum()
+        total = torch.stack([weights[name] * loss for name, loss in found.items()]).sum()
         self._schedule(progress)
         minimise("network", total)
         self.steps.count += 1
         follow(self.average, self.network, min(0.998, float((self.steps.count + 1) / (self.steps.count + 10))))
-        return {name: float(loss.detach()) for name, loss in parts.items()}
+        return {name: float(loss.detach()) for name, loss in found.items()}
 
     def _lesson(self, batch: Batch) -> Lesson:
         if batch.progress >= LOOK[1]:
-            return Lesson(self.mirrors.good(), graded=True)
-        return Lesson(UPRIGHT, graded=False, windows=windows_allowed(batch))
+            return Lesson(self.mirrors.good(), graded=True, movement=self.good.movement())
+        return Lesson(UPRIGHT, graded=False, windows=windows_allowed(batch), movement=self.good.movement())
 
     def _look(self, frames: Tensor) -> None:
         """Let the averaged network see good pictures, mirrored too."""
         images = normalised(images_from_frames(frames))
         self.average.eval()
+        turned = [mirrored_images(images, o) for o in range(ORIENTATIONS)]
         with torch.no_grad(), self._half(frames.device):
-            maps = [self.average(mirrored_images(images, o)).logits.float() for o in range(ORIENTATIONS)]
+            maps = [self.average(x, self.usual(x)).logits.float() for x in turned]
         self.mirrors.add(torch.stack([smoothed(m).amax((1, 2, 3)) for m in maps]))
 
     def _schedule(self, progress: float) -> None:
@@ -225,7 +250,8 @@ class Attention:
     def validate(self, phase: str, frames: Tensor) -> float:
         """Mean over images of the averaged network's mean attention, 0..1: what it marks on normal images."""
         with self._half(frames.device):
-            seen: Seen = self.average(normalised(images_from_frames(frames)))
+            x = normalised(images_from_frames(frames))
+            seen: Seen = self.average(x, self.usual(x))
         return float(torch.sigmoid(seen.logits.float()).mean())
 
     def scorer(self) -> nn.Module:
@@ -239,7 +265,8 @@ class Attention:
     def _scorer(self, distances: list[nn.Module]) -> AttentionScorer:
         names = ("attention_part", "middle_part", "deep_part")
         weights = torch.tensor([self.config.number(name) for name in names])
-        scorer = AttentionScorer(snapshot(self.average), distances, self.scales, weights)
+        seeing = snapshot(self.usual), snapshot(self.average)
+        scorer = AttentionScorer(seeing, distances, self.scales, weights)
         return scorer.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload, no-any-return]
 
     def _gaussians(self) -> list[Moments]:

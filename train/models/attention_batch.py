@@ -45,11 +45,13 @@ class Example:
 @dataclass(frozen=True)
 class Lesson:
     """How hard: parts in one of `orientations`, see train.models.attention_mirror; labels `graded` by how plainly a
-    change is seen; in `windows` of the pictures, which known anomalies without marks forbid: a window may miss them."""
+    change is seen; in `windows` of the pictures, which known anomalies without marks forbid: a window may miss them;
+    pictures moved with strength `movement`, see train.augment.normal.moved."""
 
     orientations: Sequence[int] = UPRIGHT
     graded: bool = True
     windows: bool = False
+    movement: float = 1.0
 
 
 def examples_of(batch: Batch, lesson: Lesson) -> list[Example]:
@@ -62,13 +64,16 @@ def examples_of(batch: Batch, lesson: Lesson) -> list[Example]:
     return examples + _known(batch, lesson)
 
 
-def varied(frames: Tensor, seeds: Sequence[int], strength: float, orientations: Sequence[int] = UPRIGHT) -> Tensor:
-    """uint8 [N, H, W, C] -> float32 [N, C, H, W] in -1..1, each moved and relit as a good part may be."""
+def varied(
+    frames: Tensor, seeds: Sequence[int], relighting: float, movement: float, orientations: Sequence[int] = UPRIGHT
+) -> Tensor:
+    """uint8 [N, H, W, C] -> float32 [N, C, H, W] in -1..1, each moved and relit as a good part may be, with these
+    strengths."""
 
     def one(index: int) -> Array:
         random = np.random.default_rng(seeds[index])
-        image = moved(mirrored_frame(pixels[index], random, orientations), random, strength)
-        return relit([image], random, strength)[0]
+        image = moved(mirrored_frame(pixels[index], random, orientations), random, movement)
+        return relit([image], random, relighting)[0] if relighting else image
 
     pixels = frames.cpu().numpy()
     with ThreadPoolExecutor(THREADS) as pool:
@@ -102,7 +107,7 @@ def _images(images: Sequence[Array], device: torch.device) -> Tensor:
 
 def _pair(frames: Sequence[NDArray[np.uint8]], index: int, seed: int, lesson: Lesson) -> tuple[Example, Example]:
     random = np.random.default_rng(seed)
-    normal = moved(mirrored_frame(frames[index], random, lesson.orientations), random)
+    normal = moved(mirrored_frame(frames[index], random, lesson.orientations), random, lesson.movement)
     return pair_of(normal, with_defects(normal, frames, random, lesson.graded), lesson, random)
 
 
@@ -152,7 +157,7 @@ def _transplanted(
     random = np.random.default_rng(seed + 1)
     if random.random() >= TRANSPLANTED or bool((mask == UNKNOWN).any()):
         return None
-    normal = moved(mirrored_frame(frame, random, lesson.orientations), random)
+    normal = moved(mirrored_frame(frame, random, lesson.orientations), random, lesson.movement)
     defective = transplanted(normal, known, mask == 1, random)
     if defective is None:
         return None
@@ -164,7 +169,7 @@ def _transplanted(
 def _known_one(frame: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int, lesson: Lesson) -> Example:
     random = np.random.default_rng(seed)
     layers = np.concatenate([frame, np.where(mask == 1, 255, 0).astype(np.uint8)[:, :, None]], 2)
-    shifted = moved(mirrored_frame(layers, random, lesson.orientations), random)
+    shifted = moved(mirrored_frame(layers, random, lesson.orientations), random, lesson.movement)
     picture, marks = np.ascontiguousarray(shifted[:, :, :-1]), (shifted[:, :, -1] > 127).astype(np.float32)
     part = window_on(marks, random) if lesson.windows else WHOLE
     light = drawn_light(picture.shape[:2], random)

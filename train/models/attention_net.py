@@ -37,14 +37,17 @@ class Seen:
 
 
 class AttentionNet(nn.Module):
-    """Widths w, 2w, 4w, 4w at strides 4, 8, 16, 32, back up to stride 8 by sums; plain convolutions."""
+    """Widths w, 2w, 4w, 4w at strides 4, 8, 16, 32, back up to stride 8 by sums; plain convolutions.
+
+    Beside the picture it sees by how much each place is not as usual (train.models.attention_usual).
+    """
 
     place: Tensor
 
     def __init__(self, channels: int, base_width: int, size: tuple[int, int], kinds: int) -> None:
         super().__init__()
         w = base_width
-        self.stem = nn.Sequential(_conv(channels, FIRST, stride=2), _conv(FIRST, w, stride=2))
+        self.stem = nn.Sequential(_conv(channels, FIRST, stride=2), _conv(FIRST + channels, w, stride=2))
         self.fine = _conv(w, w)
         self.level8 = nn.Sequential(Residual(w + 2, 2 * w, 2), Residual(2 * w, 2 * w))
         self.level16 = nn.Sequential(Residual(2 * w, 4 * w, 2), Residual(4 * w, 4 * w))
@@ -58,9 +61,10 @@ class AttentionNet(nn.Module):
             nn.init.constant_(head.bias, RARE)  # type: ignore[arg-type]
         self.register_buffer("place", _place(size[0] // 4, size[1] // 4), persistent=False)
 
-    def forward(self, x: Tensor, parts: Sequence[Part] = (WHOLE,)) -> Seen:
-        """[N, C, h, w] from `normalised` -> Seen. `parts`: what each x is of its picture, or one for all."""
-        x = self.stem(x)
+    def forward(self, x: Tensor, odd: Tensor, parts: Sequence[Part] = (WHOLE,)) -> Seen:
+        """[N, C, h, w] from `normalised` and [N, C, h/2, w/2] from `Usual` -> Seen. `parts`: what each x is of its
+        picture, or one for all."""
+        x = self.stem[1](torch.cat([self.stem[0](x), odd], 1))
         x = x + self.fine(x)
         place = self._places(parts).to(x.dtype).expand(x.shape[0], -1, -1, -1)
         level8 = self.level8(torch.cat([x, place], 1))
