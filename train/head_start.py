@@ -1,6 +1,6 @@
 """What the attention network learns on drawn worlds, before it sees the first picture of a part.
 
-    python -m train.head_start --minutes 36
+    python -m train.head_start --minutes 40
 
 trains it to find synthetic defects in thousands of kinds of drawn surfaces and parts (train.worlds) and writes its
 weights beside this file. Every training of the default method begins from them: what a crack, a stain, a missing piece
@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,37 +23,25 @@ from torch import Tensor, nn
 
 from edge.files import atomic_path
 from train.augment.hard import Defective, seen_change
-from train.method import Batch, MethodConfig, images_from_frames
+from train.method import Batch, MethodConfig
 from train.models.attention import Attention
-from train.models.attention_batch import Example, Lesson, examples_of, pair_of, varied
-from train.models.attention_net import normalised
+from train.models.attention_batch import Example, Lesson, examples_of, pair_of
+from train.models.attention_mirror import ORIENTATIONS, UPRIGHT
 from train.models.attention_start import FILE
-from train.models.attention_usual import Good, Usual
 from train.noise import Noise
 from train.worlds.world import drawn_world
 
 SIZE, WIDTH = 256, 24
-WORLDS, PICTURES = 3500, 2  # drawn, and of each of them
-OTHERS = 4  # more pictures of each world, of which only what is usual at each place is kept
+WORLDS, PICTURES = 6000, 3  # drawn, and of each of them
 FLAWED = 0.5  # of the examples have their flaw from the world, the others have one drawn into the picture
 WORLDS_A_STEP = 4  # two pictures of each
-GRADED = 0.5  # share of the training after which labels are graded
+GRADED, MIRRORED = 0.5, 0.3  # share of the training after which labels are graded; of the steps with mirrored parts
 BLANK = 4.0  # grey levels of deviation: a world of less has nothing to see
 OPTIONS = {"learning_rate": 3e-3, "weight_decay": 0.05, "head_start": 0.0}
 
 
 Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """PICTURES of a world without and with a flaw, uint8 [n, S, S, 3] each; what is usual in other pictures of it, and
-    how far these may be moved."""
-
-    good: NDArray[np.uint8]
-    bad: NDArray[np.uint8]
-    usual: Usual
-    movement: float
+Drawn = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # pictures without and with a flaw, [n, S, S, 3] each
 
 
 def trained(
@@ -78,11 +65,10 @@ def trained(
 
     started, step = clock(), 0
     while (progress := (clock() - started) / (60 * minutes)) < 1:
-        lesson = Lesson(graded=progress >= GRADED, windows=True)
+        orientations = range(ORIENTATIONS) if random.random() < MIRRORED else UPRIGHT
+        lesson = Lesson(orientations, graded=progress >= GRADED, windows=True)
         chosen = [pictures(int(world)) for world in random.integers(0, worlds, WORLDS_A_STEP)]
-        shown = [(example, drawn.usual) for drawn in chosen for example in _examples(drawn, lesson, random)]
-        examples, usual = zip(*shown, strict=True)
-        found = method.learn(examples, progress, device, minimise, usual)
+        found = method.learn(list(_examples(chosen, lesson, random)), progress, device, minimise)
         step += 1
         if step % 250 == 0:
             say(f"{progress:.0%}, step {step}: " + ", ".join(f"{name} {loss:.3f}" for name, loss in found.items()))
@@ -90,30 +76,24 @@ def trained(
 
 
 def _pictures(random: np.random.Generator) -> Drawn:
+    """PICTURES of a new world, and as many with a flaw."""
     while True:
         world = drawn_world(random, SIZE)
         good, bad = zip(*(world.pair(random) for _ in range(PICTURES)), strict=True)
         if good[0].std() >= BLANK:
-            usual, movement = _usual(np.stack([world.picture(random) for _ in range(OTHERS)]), random)
-            return Drawn(np.stack(good), np.stack(bad), usual, movement)
+            return np.stack(good), np.stack(bad)
 
 
-def _usual(pictures: NDArray[np.uint8], random: np.random.Generator) -> tuple[Usual, float]:
-    frames = torch.from_numpy(pictures)
-    seeds = [int(s) for s in random.integers(2**31, size=len(frames))]
-    good, usual = Good(3, (SIZE, SIZE)), Usual(3, (SIZE, SIZE))
-    good.add(normalised(images_from_frames(frames)), normalised(varied(frames, seeds, 0.0, 1.0)))
-    good.tell(usual)
-    return usual, good.movement()
-
-
-def _examples(drawn: Drawn, lesson: Lesson, random: np.random.Generator) -> Sequence[Example]:
-    lesson = replace(lesson, movement=drawn.movement)
-    if random.random() >= FLAWED:
+def _examples(chosen: list[Drawn], lesson: Lesson, random: np.random.Generator) -> Iterator[Example]:
+    for good, bad in chosen:
+        first, second = random.permutation(PICTURES)[:2]
+        if random.random() < FLAWED:
+            for index in (first, second):
+                yield from pair_of(*_flaw(good[index], bad[index], lesson), lesson, random)
+            continue
+        two = torch.from_numpy(good[[first, second]])
         noise = Noise(int(random.integers(2**31)), 0, 1, torch.device("cpu"))
-        return examples_of(Batch(torch.from_numpy(drawn.good), noise), lesson)
-    pairs = zip(drawn.good, drawn.bad, strict=True)
-    return [example for good, bad in pairs for example in pair_of(*_flaw(good, bad, lesson), lesson, random)]
+        yield from examples_of(Batch(two, noise), lesson)
 
 
 def _flaw(good: NDArray[np.uint8], bad: NDArray[np.uint8], lesson: Lesson) -> tuple[Array, Defective]:
@@ -134,7 +114,7 @@ def save(network: nn.Module, out: Path) -> None:
 def main() -> None:
     """Train and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=36.0, help="of this process's CPU time")
+    parser.add_argument("--minutes", type=float, default=40.0, help="of this process's CPU time")
     parser.add_argument("--worlds", type=int, default=WORLDS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

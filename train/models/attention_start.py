@@ -42,8 +42,8 @@ def _fitted(name: str, value: Tensor, own: Tensor) -> Tensor:
     value = value.to(own.dtype)
     if name == "stem.0.0.weight" and own.shape[1] == 1:
         return value.sum(1, keepdim=True)
-    if name == "stem.1.0.weight" and own.shape[1] < value.shape[1]:
-        return torch.cat([value[:, :FIRST], value[:, FIRST:].sum(1, keepdim=True)], 1)
+    if name == "stem.1.0.weight":  # drawn worlds have nothing that is usual: train.models.attention_usual
+        return torch.cat([value[:, :FIRST], value.new_zeros(len(value), own.shape[1] - FIRST, 3, 3)], 1)
     if name.startswith("redraw.") and value.shape == (3 * len(own), *own.shape[1:]):
         return value.reshape(3, *own.shape).mean(0)
     return value

@@ -20,12 +20,13 @@ LEAST = 0.1  # of a picture's deviation, which is 1: good pictures that differ b
 MOST = 6.0  # deviations; more are not told apart
 LOOSE = 0.25  # movement may add so much to the variance that good pictures have at a place anyway
 STILL = 0.2  # least movement: nothing lies stiller than that for long
+FIXED = 0.5  # movement from which on parts lie in no fixture: a template of them would be a blur
 
 
 class Usual(nn.Module):
     """`forward(images [N, C, h, w] from normalised, parts) -> [N, C, h/2, w/2]`: off by how many deviations, signed.
 
-    `parts`: what each image is of its picture, or one for all. Knows nothing at first: mean 0, deviation 1.
+    `parts`: what each image is of its picture, or one for all. Knows nothing at first, and then nothing is odd.
     """
 
     mean: Tensor
@@ -34,7 +35,7 @@ class Usual(nn.Module):
     def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(1, channels, size[0] // STRIDE, size[1] // STRIDE))
-        self.register_buffer("rate", torch.ones_like(self.mean))
+        self.register_buffer("rate", torch.zeros_like(self.mean))
 
     def forward(self, images: Tensor, parts: Sequence[Part] = (WHOLE,)) -> Tensor:
         """See the class."""
@@ -62,16 +63,24 @@ class Good(nn.Module):
         accumulate([(self.count, count), (self.still, _sums(still)), (self.moved, _sums(moved))])
 
     def movement(self) -> float:
-        """Strength (train.augment.normal.moved) with which good pictures may be moved, STILL to 1.
+        """Strength (train.augment.normal.moved) with which good pictures may be moved: STILL to FIXED, or 1.
 
-        A piece that is missing by less than what movement blurs cannot be seen. 1 if nothing was taken in.
+        Where parts lie in a fixture, a piece that is off by less than what movement blurs cannot be seen. 1 elsewhere, and
+        if nothing was taken in.
         """
         still, moved = (float(self._moments(sums)[1].mean()) for sums in (self.still, self.moved))
-        added = moved - still
-        return 1.0 if added <= LOOSE * still else max(STILL, (LOOSE * still / added) ** 0.5)
+        added = max(moved - still, 1e-12)
+        strength = (LOOSE * still / added) ** 0.5
+        return max(STILL, strength) if self.count > 0 and strength <= FIXED else 1.0
 
     def tell(self, usual: Usual) -> None:
-        """Let `usual` know what was seen, pictures moved as far as they may be."""
+        """Let `usual` know what was seen, pictures moved as far as they may be; nothing if they lie in no fixture.
+
+        A print that lies at any angle would be compared with a blur, which its absence resembles more than the print does.
+        """
+        if self.movement() == 1.0:
+            usual.rate.zero_()
+            return
         (mean, still), (_, moved) = self._moments(self.still), self._moments(self.moved)
         few = float(self.count / (self.count - 1).clamp(min=1))
         variance = few * still + self.movement() ** 2 * (moved - still).clamp(min=0)
