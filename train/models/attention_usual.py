@@ -65,8 +65,8 @@ class Good(nn.Module):
     def movement(self) -> float:
         """Strength (train.augment.normal.moved) with which good pictures may be moved: STILL to FIXED, or 1.
 
-        Where parts lie in a fixture, a piece that is off by less than what movement blurs cannot be seen. 1 elsewhere, and
-        if nothing was taken in.
+        Where parts lie in a fixture, a piece that is off by less than what movement blurs cannot be seen. 1 elsewhere,
+        and if nothing was taken in.
         """
         still, moved = (float(self._moments(sums)[1].mean()) for sums in (self.still, self.moved))
         added = max(moved - still, 1e-12)
@@ -76,7 +76,7 @@ class Good(nn.Module):
     def tell(self, usual: Usual) -> None:
         """Let `usual` know what was seen, pictures moved as far as they may be; nothing if they lie in no fixture.
 
-        A print that lies at any angle would be compared with a blur, which its absence resembles more than the print does.
+        A print that lies at any angle would be compared with a blur, which its absence resembles more than the print.
         """
         if self.movement() == 1.0:
             usual.rate.zero_()
