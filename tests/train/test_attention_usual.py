@@ -109,6 +109,14 @@ def test_one_picture_says_nothing_that_is_no_number() -> None:
     assert torch.isfinite(usual.rate).all() and STILL <= good.movement() <= FIXED
 
 
+@pytest.mark.parametrize(("frames", "words"), [(boards(16, 0.3), "in a fixture"), (surfaces(16), "no place")])
+def test_training_says_what_the_layout_is(frames: Tensor, words: str) -> None:
+    method = tiny("attention", SIZE)
+    assert isinstance(method, Attention)
+    method.step("usual", Batch(frames, Noise(0)), minimiser(method))
+    assert words in method.layout()
+
+
 @pytest.mark.parametrize("phase", ["usual", "attention", "features", "scales"])
 def test_only_the_first_phase_changes_what_is_usual(phase: str) -> None:
     method = tiny("attention", SIZE)

@@ -117,6 +117,8 @@ def _tell(ready: Session, loop: Loop, outcome: str, seconds: float) -> None:
         where = f"epoch {p.epochs_done + 1}, step {p.step}"
         stage("train", seconds, f"stopped at {where}, saved in {out}", f"edge-train --out {out} --resume")
         return
+    if row_of(ready.record.method).begins:
+        print(ready.method.layout())  # type: ignore[attr-defined]
     parameters = sum(t.numel() for t in ready.method.networks.parameters() if t.requires_grad)
     threshold = ready.record.threshold
     fitted = "no threshold" if threshold is None else f"threshold {threshold.value:.4g} ({threshold.fit})"

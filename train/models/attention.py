@@ -153,6 +153,12 @@ class Attention:
         self.average.load_state_dict(self.network.state_dict())
         return "network: begins from what it learnt on drawn surfaces (--set head_start=0: from nothing)"
 
+    def layout(self) -> str:
+        """What the good pictures' layout was found to be, for people."""
+        if self.good.movement() < 1:
+            return "layout: parts lie in a fixture, so what is missing or moved there counts"
+        return "layout: parts or surfaces differ from picture to picture, so no place has a template"
+
     @property
     def phases(self) -> tuple[Phase, ...]:
         """Look at normal images, train the network, look again: their features' Gaussians, then the maps' scales."""
