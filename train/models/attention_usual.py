@@ -84,9 +84,8 @@ class Good(nn.Module):
         (mean, still), (_, moved) = self._moments(self.still), self._moments(self.moved)
         few = float(self.count / (self.count - 1).clamp(min=1))
         variance = few * still + self.movement() ** 2 * (moved - still).clamp(min=0)
-        around = F.avg_pool2d(variance[None], 3, 1, 1, count_include_pad=False)  # few pictures know little of one cell
         usual.mean.copy_(mean[None])
-        usual.rate.copy_((around + LEAST**2).rsqrt())
+        usual.rate.copy_((variance + LEAST**2).rsqrt()[None])
 
     def _moments(self, sums: Tensor) -> tuple[Tensor, Tensor]:
         mean, square = sums / self.count.clamp(min=1)
