@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from train.augment.normal import WHOLE, Part
+from train.models.attention_usual import shown
 from train.models.blocks import BatchNorm2d
 
 STRIDE = 8  # image pixels per cell of the attention map, along each axis
@@ -66,7 +67,7 @@ class AttentionNet(nn.Module):
         picture, or one for all."""
         x = self.stem[1](torch.cat([self.stem[0](x), odd], 1))
         x = x + self.fine(x)
-        place = self._places(parts).to(x.dtype).expand(x.shape[0], -1, -1, -1)
+        place = shown(self.place, parts, 4).to(x.dtype).expand(x.shape[0], -1, -1, -1)
         level8 = self.level8(torch.cat([x, place], 1))
         level16 = self.level16(level8)
         deep = self.level32(level16)
@@ -74,11 +75,6 @@ class AttentionNet(nn.Module):
         fine = self.up8(_doubled(self.narrow(middle)) + self.side8(level8))
         redrawn = F.pixel_shuffle(self.redraw(fine), 2)
         return Seen(self.attention(fine), self.coarse(middle), self.kinds(fine), redrawn, middle, deep)
-
-    def _places(self, parts: Sequence[Part]) -> Tensor:
-        if all(part == WHOLE for part in parts):
-            return self.place
-        return torch.cat([self.place[:, :, _quarter(rows), _quarter(columns)] for rows, columns in parts])
 
 
 class Residual(nn.Module):
@@ -145,10 +141,6 @@ def _conv(channels: int, out_channels: int, kernel: int = 3, stride: int = 1, pa
 
 def _doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
-def _quarter(pixels: slice) -> slice:
-    return slice(pixels.start // 4, pixels.stop // 4)
 
 
 def _place(height: int, width: int) -> Tensor:

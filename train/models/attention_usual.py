@@ -39,7 +39,7 @@ class Usual(nn.Module):
 
     def forward(self, images: Tensor, parts: Sequence[Part] = (WHOLE,)) -> Tensor:
         """See the class."""
-        mean, rate = (_at(parts, plane) for plane in (self.mean, self.rate))
+        mean, rate = (shown(plane, parts, STRIDE) for plane in (self.mean, self.rate))
         return ((F.avg_pool2d(images, STRIDE) - mean) * rate).clamp(-MOST, MOST)
 
 
@@ -97,11 +97,9 @@ def _sums(images: Tensor) -> Tensor:
     return torch.stack([cells.sum(0), (cells**2).sum(0)])
 
 
-def _at(parts: Sequence[Part], plane: Tensor) -> Tensor:
+def shown(plane: Tensor, parts: Sequence[Part], stride: int) -> Tensor:
+    """What `parts` (in pixels) show of `plane` [1, C, H/stride, W/stride]; `plane` itself if they show all."""
     if all(part == WHOLE for part in parts):
         return plane
-    return torch.cat([plane[:, :, _halved(rows), _halved(columns)] for rows, columns in parts])
-
-
-def _halved(pixels: slice) -> slice:
-    return slice(pixels.start // STRIDE, pixels.stop // STRIDE)
+    cells = [tuple(slice(side.start // stride, side.stop // stride) for side in part) for part in parts]
+    return torch.cat([plane[:, :, rows, columns] for rows, columns in cells])
