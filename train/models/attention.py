@@ -227,9 +227,10 @@ class Attention:
         return {name: float(loss.detach()) for name, loss in found.items()}
 
     def _lesson(self, batch: Batch) -> Lesson:
+        movement = self.good.movement()
         if batch.progress >= LOOK[1]:
-            return Lesson(self.mirrors.good(), graded=True, movement=self.good.movement())
-        return Lesson(UPRIGHT, graded=False, windows=windows_allowed(batch), movement=self.good.movement())
+            return Lesson(self.mirrors.good(), graded=True, movement=movement)
+        return Lesson(UPRIGHT, graded=False, windows=windows_allowed(batch), movement=movement)
 
     def _look(self, frames: Tensor) -> None:
         """Let the averaged network see good pictures, mirrored too."""

@@ -1,6 +1,6 @@
 """What good pictures show at each place, as a golden template does, and by how much a picture strays from it.
 
-Parts that lie in a fixture, or are laid straight, look alike at the same place. What is missing there is plain to
+Parts that lie in a fixture look alike at the same place. What is missing there is plain to
 whoever knows the others; a network that sees single pictures would have to learn the whole layout by heart.
 """
 
@@ -78,12 +78,13 @@ class Good(nn.Module):
 
         A print that lies at any angle would be compared with a blur, which its absence resembles more than the print.
         """
-        if self.movement() == 1.0:
+        movement = self.movement()
+        if movement == 1.0:
             usual.rate.zero_()
             return
         (mean, still), (_, moved) = self._moments(self.still), self._moments(self.moved)
         few = float(self.count / (self.count - 1).clamp(min=1))
-        variance = few * still + self.movement() ** 2 * (moved - still).clamp(min=0)
+        variance = few * still + movement**2 * (moved - still).clamp(min=0)
         usual.mean.copy_(mean[None])
         usual.rate.copy_((variance + LEAST**2).rsqrt()[None])
 
