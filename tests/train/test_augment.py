@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from train.augment import contents, shapes
+from train.augment import contents, hard, shapes
 from train.augment.hard import CONTENTS, KINDS, SHAPES, with_defects
 from train.augment.normal import moved, relit
 from train.augment.pieces import piece_at
@@ -118,6 +120,21 @@ def test_pieces_are_whole_or_broken() -> None:
     covered = [float((one[1] * (image[one[0]][:, :, 0] > 100)).sum() / (image > 100).sum()) for one in found if one]
     assert len(covered) == 60 and 0.45 < np.mean(np.array(covered) > 0.9) < 0.8
     assert min(covered) < 0.5
+
+
+@pytest.mark.parametrize(("channels", "looks"), [(1, False), (3, True)])
+def test_only_colour_pictures_have_pieces(channels: int, looks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[tuple[int, ...]] = []
+
+    def looking(image: NDArray[np.float32], *rest: Any) -> Any:
+        looked.append(image.shape)
+        return piece_at(image, *rest)
+
+    monkeypatch.setattr(hard, "piece_at", looking)
+    image = part(channels=channels)
+    for seed in range(30):
+        with_defects(image, [image.astype(np.uint8)], np.random.default_rng(seed))
+    assert bool(looked) == looks
 
 
 def test_what_reaches_far_is_no_piece() -> None:

@@ -46,7 +46,7 @@ CONTENTS: tuple[tuple[Content, float], ...] = (
     (contents.missing, 1),
     (contents.twin, 1),
 )
-PIECES = 0.2  # of the defects are pieces of the part that are missing, broken or wrong
+PIECES = 0.2  # of the defects in colour pictures are pieces of the part that are missing, broken or wrong
 PIECE: tuple[tuple[Content, float], ...] = (
     (contents.missing, 4),
     (contents.light, 3),
@@ -116,7 +116,8 @@ def _one_defect(
     start: Defective, others: Sequence[NDArray[np.uint8]], where: tuple[NDArray[np.float64], bool], random: Random
 ) -> Defective | None:
     places, graded = where
-    piece = _piece(start.image, others, places, random) if random.random() < PIECES else None
+    colour = start.image.shape[2] > 1  # regions of one grey are mostly light and shade
+    piece = _piece(start.image, others, places, random) if colour and random.random() < PIECES else None
     site, mask, thin, fitting = piece or _drawn(start.image, others, places, random)
     content = weighted_choice(fitting, random)
     opacity = 1.0 if random.random() < 0.5 else float(random.uniform(0.35, 1))
