@@ -1,19 +1,22 @@
 """Finds a loose part on a plain background and lays it straight, so that the model sees every part alike.
 
 A part that lies anywhere and at any angle is hard to learn and small in the picture. Here it is what differs most from
-the colour of the picture's border; its centroid and long axis say where it lies, its thicker end which way round.
+the colour of the picture's border; its centroid and long axis say where it lies, its thicker end which way round. Of a
+round part its face says so (edge.face).
 Pure: a picture comes in, a place goes out. What to look for is learnt from normal pictures (train.locating).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeGuard
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from edge.face import Face, facing
 
 Frame = NDArray[np.uint8]
 Affine = NDArray[np.float64]  # [2, 3]: where a pixel of one picture (x, y) lies in another
@@ -34,7 +37,8 @@ class Locate(BaseModel):
 
     `overview`: height and width of the small picture in which the part is looked for. `area`: least and most of a
     part; anything else is no part. `centre`: of the model's view, from the part's centroid, along and across its axis.
-    `scale`: model pixels per overview pixel. `turned`: whether the part is turned until its long axis is horizontal.
+    `scale`: model pixels per overview pixel. `turned`: whether the part is turned until its long axis is horizontal, or
+    until it lies as its `face`, if it has one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +48,7 @@ class Locate(BaseModel):
     centre: tuple[float, float]
     scale: Annotated[float, Field(gt=0, le=64)]
     turned: bool
+    face: Face | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,13 @@ class Found:
     def area(self) -> int:
         """In pixels."""
         return int(np.count_nonzero(self.mask))
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """(x, y) of the centroid of all that its outline spans: of a round part the centre, wherever light falls."""
+        outlines, _ = cv2.findContours(self.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        m = cv2.moments(cv2.convexHull(np.concatenate(outlines))) if outlines else {"m00": 0.0}
+        return (m["m10"] / m["m00"], m["m01"] / m["m00"]) if m["m00"] else (self.x, self.y)
 
     @property
     def is_cut(self) -> bool:
@@ -93,6 +105,20 @@ def find_part(overview: Frame) -> Found | None:
     largest = int(sizes.argmax())
     beside = float(np.delete(sizes, largest).max(initial=0) / sizes[largest])
     return _described(np.asarray(labels == largest + 1, np.bool_), difference, (level, ground, beside))
+
+
+def part_in(overview: Frame, locate: Locate) -> Found | None:
+    """The part in `overview`, uint8 [h, w, C], see `find_part`; where it shows its face, if it has one."""
+    found = find_part(overview)
+    if locate.face is None or not is_part(found, locate):
+        return found
+    return faced(found, overview, locate.face)
+
+
+def faced(found: Found, overview: Frame, face: Face) -> Found:
+    """`found` in `overview`, at the place and angle at which it shows `face`."""
+    x, y, angle = facing(overview, found.middle, face)
+    return replace(found, x=x, y=y, angle=angle)
 
 
 def is_part(found: Found | None, locate: Locate) -> TypeGuard[Found]:

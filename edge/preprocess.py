@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.errors import InputError
-from edge.locate import Affine, Locate, alone, enlarged, find_part, is_part, no_part, view_of, warped
+from edge.locate import Affine, Locate, alone, enlarged, is_part, no_part, part_in, view_of, warped
 
 Side = Annotated[int, Field(ge=16, le=4096)]
 
@@ -110,7 +110,7 @@ def _located(part: NDArray[np.uint8], spec: Preprocessing, locate: Locate) -> Pr
     size, sides, overview = (spec.height, spec.width), part.shape[:2], locate.overview
     part = _as_colour(_shrunk(part, locate, sides), spec)
     small = _resized(part, overview, spec)
-    found = find_part(small)
+    found = part_in(small, locate)
     affine = view_of(found, locate, size)
     place = _between(affine, overview, sides)
     if not is_part(found, locate):

@@ -15,9 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.face import Face
 from edge.images import read_image
 from edge.locate import Found, Locate, find_part
 from edge.preprocess import Preprocessing, preprocess, region_of
+from train.facing import face_shown
 
 OVERVIEW = 160  # pixels of the longer side: enough to find a part to half a pixel
 SAMPLE = 80  # pictures that are looked at
@@ -45,17 +47,29 @@ def located(spec: Preprocessing, paths: Sequence[Path], multiple: int) -> tuple[
     small = spec.model_copy(update={"height": overview[0], "width": overview[1], "region": None})
     views = [preprocess(picture, small) for picture in pictures]
     found = [find_part(view) for view in views]
-    parts = [part for part in found if part is not None and part.beside < CRUMB and part.area and not part.is_cut]
+    good = [(view, part) for view, part in zip(views, found, strict=True) if part is not None and _is_whole(part)]
+    parts = [part for _, part in good]
     if len(found) - len(parts) > STRAY * len(found) or len(parts) < 2:
         return None, f"{len(found) - len(parts)} of {len(found)} show no single part that stands free of the border"
     area = np.quantile([part.area for part in parts], (0.02, 0.98))
     if area[1] > UNEQUAL * area[0]:
         return None, f"what stands out is of unequal size, {area[0]:.0f} to {area[1]:.0f} pixels"
-    best = _fitted(spec, parts, overview, sides, multiple)
+    if float(np.median([part.elongation for part in parts])) < ELONGATED:
+        shown = face_shown([view for view, _ in good], parts)
+        if shown.helps:
+            told = (
+                f"what round parts show agrees by {shown.before:.2f} as they lie and by {shown.after:.2f} turned alike"
+            )
+            return _fitted(spec, shown.parts, shown.face, (overview, sides), multiple), told
+    best = _fitted(spec, parts, None, (overview, sides), multiple)
     before = agreement(views)
     after = agreement([preprocess(picture, best.model_copy(update={"region": None})) for picture in pictures])
     told = f"pictures agree by {before:.2f} as they are and by {after:.2f} with parts laid straight"
     return (best if after >= before + BETTER else None), told
+
+
+def _is_whole(part: Found) -> bool:
+    return part.beside < CRUMB and part.area > 0 and not part.is_cut
 
 
 def agreement(pictures: Sequence[NDArray[np.uint8]]) -> float:
@@ -70,9 +84,14 @@ def agreement(pictures: Sequence[NDArray[np.uint8]]) -> float:
 
 
 def _fitted(
-    spec: Preprocessing, parts: Sequence[Found], overview: tuple[int, int], sides: tuple[int, int], multiple: int
+    spec: Preprocessing,
+    parts: Sequence[Found],
+    face: Face | None,
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    multiple: int,
 ) -> Preprocessing:
-    turned = bool(np.median([part.elongation for part in parts]) >= ELONGATED)
+    overview, sides = sizes
+    turned = face is not None or bool(np.median([part.elongation for part in parts]) >= ELONGATED)
     low, high = _extent(parts, turned)
     middle, length = (low + high) / 2, high - low
     length = np.maximum(length, length.max() / ELONGATION)
@@ -87,6 +106,7 @@ def _fitted(
         centre=(float(middle[0]), float(middle[1])),
         scale=scale,
         turned=turned,
+        face=face,
     )
     return spec.model_copy(update={"height": height, "width": width, "locate": locate})
 
