@@ -18,8 +18,8 @@ class Row:
     `needs_known`, `uses_known`: it cannot, or need not, do without known anomalies. `multiple`: the image's sides must
     be divisible by it. `no_export`: why it cannot be a scoring graph; empty if it can. `pretrained`: it takes
     `--pretrained`, and the class has `load_pretrained(state: dict[str, Tensor]) -> None`. `locates`: loose parts are
-    found and laid straight for it without being asked. `begins`: the class has `begin(frames) -> str`, which loads
-    weights that come with the code, and says so, and `layout() -> str`, which says how parts were found to lie.
+    found and laid straight for it without being asked. `begins`: the class has `begin() -> str`, which loads weights
+    that come with the code, and says so, and `layout() -> str`, which says how parts were found to lie.
     `image_size` (side), `base_width`, `batch_size` and `minutes` (None: a number of epochs) are what edge-train takes
     where nothing is said.
     """

@@ -141,9 +141,9 @@ def start(request: Request) -> Session:
     torch.manual_seed(request.plan.seed)
     method = build(name, config)
     _load_pretrained(name, method, request.pretrained)
-    frames, validation, sizes = read_parts(training, held_out, spec, request.threads)
     if row_of(name).begins:
-        notes.append(method.begin(frames))  # type: ignore[attr-defined]
+        notes.append(method.begin())  # type: ignore[attr-defined]
+    frames, validation, sizes = read_parts(training, held_out, spec, request.threads)
     known = load_known(request.known, spec, request.threads) if request.known else None
     record = RunRecord(
         tool_version=VERSION,

@@ -10,16 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from edge.errors import UsageError
 from train import head_start
 from train.augment.hard import seen_change
-from train.data import ArrayFrames
-from train.method import MethodConfig, Option, images_from_frames
+from train.method import MethodConfig, Option
 from train.models.attention import Attention
 from train.models.attention_net import AttentionNet
-from train.models.attention_start import SURFACE, begin, fresh_share, layout_share
+from train.models.attention_start import begin, fresh_share
 from train.worlds.flaws import FLAWS, Flaw, Relief
 from train.worlds.patterns import KINDS, Pattern
 from train.worlds.world import World, drawn_world
@@ -134,14 +132,14 @@ def test_what_was_learnt_is_mixed_with_random_weights_that_differ_between_seeds(
 @pytest.mark.parametrize(
     ("width", "options", "words"),
     [
-        (24, {}, "begins from what it learnt on drawn surfaces"),
+        (24, {}, "drawn surfaces"),
         (24, {"head_start": 0.0}, "from nothing"),
         (16, {}, "another width than 16"),
     ],
 )
 def test_training_says_where_it_begins(width: int, options: dict[str, Option], words: str) -> None:
     method = Attention(MethodConfig(SIZE, SIZE, 1, width, {**Attention.OPTIONS, **options}))
-    assert words in method.begin(ArrayFrames(discs()))
+    assert words in method.begin()
     for slow, fast in zip(method.average.parameters(), method.network.parameters(), strict=True):
         assert torch.equal(slow, fast)
 
@@ -150,42 +148,7 @@ def test_training_says_where_it_begins(width: int, options: dict[str, Option], w
 def test_a_share_is_from_0_to_1(kept: float) -> None:
     method = Attention(MethodConfig(SIZE, SIZE, 1, 24, {**Attention.OPTIONS, "head_start": kept}))
     with pytest.raises(UsageError, match="from 0 to 1"):
-        method.begin(ArrayFrames(discs()))
-
-
-def discs(count: int = 8) -> NDArray[np.uint8]:
-    """Noisy pictures of a bright disc in the middle."""
-    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
-    pictures = np.random.default_rng(1).normal(60, 10, (count, SIZE, SIZE)) + 120 * (y**2 + x**2 < 0.4)
-    return np.clip(pictures, 0, 255).astype(np.uint8)[..., None]
-
-
-def grain(count: int = 8) -> NDArray[np.uint8]:
-    """Pictures of a coarse grain, each its own."""
-    random = np.random.default_rng(2)
-    lumps = [cv2.resize(random.uniform(0, 255, (8, 8)), (SIZE, SIZE)) for _ in range(count)]
-    return np.stack(lumps).astype(np.uint8)[..., None]
-
-
-def test_what_all_pictures_show_at_the_same_place_is_a_layout_and_a_surface_has_none() -> None:
-    parts, surface, drifting = (
-        layout_share(images_from_frames(torch.from_numpy(pictures)))
-        for pictures in (discs(), grain(), np.stack([np.roll(d, 6 * i, (0, 1)) for i, d in enumerate(discs())]))
-    )
-    assert parts > 0.9 > SURFACE > 0.2 > surface and drifting < parts
-    assert layout_share(torch.zeros(1, 1, SIZE, SIZE)) == 1.0 and layout_share(torch.zeros(3, 1, SIZE, SIZE)) == 0.0
-
-
-def test_on_surfaces_half_as_much_is_kept() -> None:
-    def begun(pictures: NDArray[np.uint8], kept: float) -> torch.Tensor:
-        torch.manual_seed(0)
-        method = Attention(MethodConfig(SIZE, SIZE, 1, 24, {**Attention.OPTIONS, "head_start": kept}))
-        said = method.begin(ArrayFrames(pictures))
-        assert ("as pictures show a surface" in said) == (pictures is surface)
-        return method.network.state_dict()["fine.0.weight"]
-
-    surface = grain()
-    torch.testing.assert_close(begun(surface, 0.5), begun(discs(), 0.25))
+        method.begin()
 
 
 def test_the_head_start_can_be_made_again(tmp_path: Path) -> None:

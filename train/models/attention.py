@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,7 +18,6 @@ from torch.optim import Optimizer
 
 from edge.errors import UsageError
 from train.augment.hard import KINDS
-from train.data import FrameSource
 from train.gradcam import mask_from_cam
 from train.gradcam import normalised as peak_normalised
 from train.method import (
@@ -45,7 +43,6 @@ from train.scoring import masked_error, squared_error
 
 PARTS = 3  # of the score: attention logit, distance of the middle and of the deep features
 LOOK = (0.55, 0.6)  # share of the training in which mirrored pictures are judged; the lessons after it are harder
-LOOKED_AT = 32  # good pictures, to see whether they show a surface
 WARM_UP = 0.1  # share of the training in which the learning rate rises
 
 
@@ -114,7 +111,7 @@ class Attention:
         "attention_part": 1.0,  # weights in the score
         "middle_part": 1.0,
         "deep_part": 1.0,
-        "head_start": 0.5,  # share, 0 to 1, of what was learnt on drawn worlds with which training begins
+        "head_start": 0.5,  # share of what was learnt on drawn worlds with which training begins, 0 to 1
         "bfloat16": True,  # on processors that have it: training takes less than half the time
     }
 
@@ -144,25 +141,17 @@ class Attention:
         self._optimiser: Optimizer | None = None
         self._scoring: AttentionScorer | None = None
 
-    def begin(self, frames: FrameSource) -> str:
-        """Load the head start, if it is wanted and there is one of this width; what was done, for people.
-
-        Half as much is kept if the good `frames` show a surface: what is normal there is its texture, which is not
-        among the drawn ones.
-        """
+    def begin(self) -> str:
+        """Load the head start, if it is wanted and there is one of this width; what was done, for people."""
         kept = self.config.number("head_start")
         if not 0 <= kept <= 1:
             raise UsageError(f"option head_start is not {kept:g}", "it is a share", "set a number from 0 to 1")
         if not kept:
             return "network: begins from nothing"
-        looked_at = np.linspace(0, len(frames) - 1, min(len(frames), LOOKED_AT)).astype(int).tolist()
-        surface = attention_start.layout_share(images_from_frames(frames.take(looked_at))) < attention_start.SURFACE
-        if not attention_start.begin(self.network, kept / 2 if surface else kept):
+        if not attention_start.begin(self.network, kept):
             return f"network: begins from nothing, the head start has another width than {self.config.base_width}"
         self.average.load_state_dict(self.network.state_dict())
-        share = "half as much as usual of what" if surface else "what"
-        why = ", as pictures show a surface" if surface else ""
-        return f"network: begins from {share} it learnt on drawn surfaces{why} (--set head_start=0: from nothing)"
+        return "network: begins from what it learnt on drawn surfaces (--set head_start=0: from nothing)"
 
     def layout(self) -> str:
         """What the good pictures' layout was found to be, for people."""

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from train.models.attention_net import FIRST, STRIDE, AttentionNet, normalised
+from train.models.attention_net import FIRST, AttentionNet
 
 FILE = Path(__file__).with_suffix(".npz")
-SURFACE = 0.5  # layout_share below which pictures show a surface
 
 
 def begin(network: AttentionNet, kept: float, file: Path = FILE) -> bool:
@@ -33,22 +31,6 @@ def begin(network: AttentionNet, kept: float, file: Path = FILE) -> bool:
     mixed = {name: kept * value + fresh * own[name] if value.ndim == 4 else value for name, value in fitted.items()}
     network.load_state_dict(mixed)
     return True
-
-
-def layout_share(images: Tensor) -> float:
-    """Share, 0..1, of what good pictures [N, C, H, W] (-1..1) show that all of them show at the same place.
-
-    Near 1 where a part lies in the middle, near 0 for a surface or for parts that lie anywhere; 1 if N is 1.
-    """
-    count = len(images)
-    if count < 2:
-        return 1.0
-    cells = F.avg_pool2d(normalised(images), STRIDE)
-    within = float(cells.var(0).mean())
-    mean = cells.mean(0)
-    between = float(((mean - mean.mean((1, 2), keepdim=True)) ** 2).mean())
-    alike = max(between - within / count, 0.0)  # the mean of few pictures has a pattern by chance
-    return alike / max(alike + within, 1e-12)
 
 
 def fresh_share(kept: float) -> float:
