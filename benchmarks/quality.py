@@ -186,6 +186,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--counts", type=int, nargs="+", default=[])
     parser.add_argument("--image-size", type=int)
+    parser.add_argument(
+        "--locate", default="auto", choices=("auto", "on", "turn", "off"), help="as edge-train takes it"
+    )
     parser.add_argument("--width", type=int)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE, an option of the method")

@@ -44,7 +44,7 @@ def trained(given: argparse.Namespace, data: Path, name: str, seed: int, few: Pa
         options = dict(_option(text) for text in given.set)
         width = given.width or taken.base_width
         request = Request(
-            given.model, data, out, plan, (size, size), width, locating="auto", known=few, options=options
+            given.model, data, out, plan, (size, size), width, locating=given.locate, known=few, options=options
         )
         session = start(replace(request, threads=given.threads))
     elif read_record(out).finished:

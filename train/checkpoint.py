@@ -9,6 +9,7 @@ No pickled object is ever read: torch.load runs with weights_only=True.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from edge.errors import EdgeError, InputError
 from edge.files import atomic_path, write_atomic
 from edge.manifest import DataFingerprint, Threshold
 from edge.preprocess import Preprocessing
-from train.method import Method, MethodConfig
+from train.method import Method, MethodConfig, Option
 from train.methods import build
 
 FORMAT = "edge-anomaly run 1"
@@ -57,8 +58,13 @@ class RunRecord(BaseModel):
 
     def method_config(self) -> MethodConfig:
         """What the networks are built from."""
-        spec = self.preprocessing
-        return MethodConfig(spec.height, spec.width, spec.channels, self.base_width, dict(self.options))
+        return method_config(self.preprocessing, self.base_width, self.options)
+
+
+def method_config(spec: Preprocessing, base_width: int, options: Mapping[str, Option]) -> MethodConfig:
+    """What the networks of a run that sees pictures through `spec` are built from."""
+    faced = spec.locate is not None and spec.locate.face is not None
+    return MethodConfig(spec.height, spec.width, spec.channels, base_width, dict(options), faced)
 
 
 @dataclass(frozen=True)

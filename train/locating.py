@@ -36,9 +36,11 @@ COMPARED = 64  # pixels a side of the pictures that are compared
 ELONGATION = 8  # at most, of the view: thinner parts get more background
 
 
-def located(spec: Preprocessing, paths: Sequence[Path], multiple: int) -> tuple[Preprocessing | None, str]:
+def located(
+    spec: Preprocessing, paths: Sequence[Path], multiple: int, by_face: bool = False
+) -> tuple[Preprocessing | None, str]:
     """`spec` with parts located and a view of SHARE of the pixels, sides divisible by `multiple`; None if that does
-    not help. And why, for people. Raises InputError if a picture cannot be read.
+    not help. And why, for people. Round parts are turned if `by_face`. Raises InputError if a picture cannot be read.
     """
     chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, SAMPLE).astype(int))]
     pictures = [region_of(read_image(path), spec) for path in chosen]
@@ -54,13 +56,11 @@ def located(spec: Preprocessing, paths: Sequence[Path], multiple: int) -> tuple[
     area = np.quantile([part.area for part in parts], (0.02, 0.98))
     if area[1] > UNEQUAL * area[0]:
         return None, f"what stands out is of unequal size, {area[0]:.0f} to {area[1]:.0f} pixels"
-    if float(np.median([part.elongation for part in parts])) < ELONGATED:
+    if by_face and float(np.median([part.elongation for part in parts])) < ELONGATED:
         shown = face_shown([view for view, _ in good], parts)
-        if shown.helps:
-            told = (
-                f"what round parts show agrees by {shown.before:.2f} as they lie and by {shown.after:.2f} turned alike"
-            )
-            return _fitted(spec, shown.parts, shown.face, (overview, sides), multiple), told
+        told = f"what round parts show agrees by {shown.before:.2f} as they lie and by {shown.after:.2f} turned alike"
+        found_so = _fitted(spec, shown.parts, shown.face, (overview, sides), multiple) if shown.helps else None
+        return found_so, told
     best = _fitted(spec, parts, None, (overview, sides), multiple)
     before = agreement(views)
     after = agreement([preprocess(picture, best.model_copy(update={"region": None})) for picture in pictures])

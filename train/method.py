@@ -28,7 +28,8 @@ class MethodConfig:
     """What a network is built from; plain values only, stored in the checkpoint and in the bundle's manifest.
 
     `height`, `width` in pixels, multiples of 16 unless the method says otherwise; `channels` 1 (grey) or 3 (BGR);
-    `base_width` the channels of the first layer (64 = the papers); `options` the method's own settings, complete.
+    `base_width` the channels of the first layer (64 = the papers); `options` the method's own settings, complete;
+    `faced`, whether round parts were turned until they show their face alike (edge.face).
     """
 
     height: int
@@ -36,6 +37,7 @@ class MethodConfig:
     channels: int
     base_width: int
     options: Mapping[str, Option] = field(default_factory=dict)
+    faced: bool = False
 
     def number(self, name: str) -> float:
         """Option `name` as a float."""

@@ -20,24 +20,25 @@ from edge.preprocess import Preprocessing, Region, prepared
 from edge.threshold import fit_threshold
 from edge.version import VERSION
 from train import auto
-from train.checkpoint import FORMAT, RunRecord, load_networks, read_record, save_run, save_tensors
+from train.checkpoint import FORMAT, RunRecord, load_networks, method_config, read_record, save_run, save_tensors
 from train.curves import write_curves
 from train.data import FrameSource, Known, colour_of, list_known, load_known, read_parts, refuse_overlap
 from train.infer import score_frames
 from train.locating import located
 from train.loop import Listener, Loop, Outcome, Plan
-from train.method import Method, MethodConfig, Option
+from train.method import Method, Option
 from train.methods import build, row_of
 
 Colour = Literal["auto", "grey", "bgr"]
-Locating = Literal["auto", "on", "off"]
+Locating = Literal["auto", "on", "turn", "off"]
 
 
 @dataclass(frozen=True)
 class Request:
     """What the user asked for. `size` is (height, width) in pixels; where parts are located, only its area counts.
 
-    `locating` "auto": the default method does it, where normal pictures show that it helps.
+    `locating` "auto": the default method does it, where normal pictures show that it helps; "turn": any method must,
+    and round parts are turned by what they show.
     """
 
     model: str
@@ -137,7 +138,7 @@ def start(request: Request) -> Session:
     name, notes = _choose(request.model, len(known_paths))
     spec = _preprocessing(request, training, name, notes)
     training, held_out = (_with_part(paths, spec, notes) for paths in (training, held_out))
-    config = MethodConfig(spec.height, spec.width, spec.channels, request.base_width, request.options)
+    config = method_config(spec, request.base_width, request.options)
     torch.manual_seed(request.plan.seed)
     method = build(name, config)
     _load_pretrained(name, method, request.pretrained)
@@ -229,11 +230,11 @@ def _preprocessing(request: Request, training: tuple[Path, ...], name: str, note
     row = row_of(name)
     if request.locating == "off" or (request.locating == "auto" and not row.locates):
         return spec
-    found, why = located(spec, training, row.multiple)
+    found, why = located(spec, training, row.multiple, by_face=request.locating == "turn")
     if found is not None:
         notes.append(f"parts are located and laid straight, for {why}; around them nothing is inspected (--locate off)")
         return found
-    if request.locating == "on":
+    if request.locating != "auto":
         raise InputError("parts cannot be located", why, "take pictures of single parts on a plain background")
     return spec
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -109,12 +111,25 @@ def test_one_picture_says_nothing_that_is_no_number() -> None:
     assert torch.isfinite(usual.rate).all() and STILL <= good.movement() <= FIXED
 
 
-@pytest.mark.parametrize(("frames", "words"), [(boards(16, 0.3), "in a fixture"), (surfaces(16), "no place")])
+@pytest.mark.parametrize(("frames", "words"), [(boards(16, 0.3), "as in a fixture"), (surfaces(16), "no place")])
 def test_training_says_what_the_layout_is(frames: Tensor, words: str) -> None:
     method = tiny("attention", SIZE)
     assert isinstance(method, Attention)
     method.step("usual", Batch(frames, Noise(0)), minimiser(method))
     assert words in method.layout()
+
+
+def test_parts_that_were_turned_by_their_face_have_a_template_though_light_was_not_turned() -> None:
+    method = tiny("attention", SIZE)
+    assert isinstance(method, Attention)
+    restless = boards(16, 1.8)
+    movements = []
+    for faced in (False, True):
+        other = Attention(replace(method.config, faced=faced))
+        other.step("usual", Batch(restless, Noise(0)), minimiser(other))
+        movements.append(other.good.movement())
+        assert bool(other.usual.rate.any()) == faced
+    assert movements[0] == 1 and FIXED < movements[1] < 1
 
 
 @pytest.mark.parametrize("phase", ["usual", "attention", "features", "scales"])

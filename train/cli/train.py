@@ -44,7 +44,9 @@ def command(
     width: Annotated[int | None, typer.Option(help="Channels of the first layer; default: the model's.", min=2)] = None,
     colour: Annotated[str, typer.Option(help="auto, grey or bgr.")] = "auto",
     region: Annotated[str | None, typer.Option(help="Region of interest in the picture: X,Y,WIDTH,HEIGHT.")] = None,
-    locate: Annotated[str, typer.Option(help="Lay loose parts straight: auto (where it helps), on, off.")] = "auto",
+    locate: Annotated[
+        str, typer.Option(help="Lay loose parts straight: auto (where it helps), on, turn, off.")
+    ] = "auto",
     epochs: Annotated[int | None, typer.Option(help=f"Default {DEFAULT_EPOCHS}, or minutes.", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes instead.", min=0.001)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Over all processes; default: the model's.", min=2)] = None,
@@ -205,9 +207,13 @@ def _colour(text: str) -> Colour:
 
 
 def _locating(text: str) -> Locating:
-    choices: dict[str, Locating] = {"auto": "auto", "on": "on", "off": "off"}
+    choices: dict[str, Locating] = {"auto": "auto", "on": "on", "turn": "turn", "off": "off"}
     if text not in choices:
-        raise UsageError(f"bad --locate {text}", "it must be auto, on or off", "correct it")
+        raise UsageError(
+            f"bad --locate {text}",
+            "it must be auto, on, turn (round parts too, by what they show) or off",
+            "correct it",
+        )
     return choices[text]
 
 

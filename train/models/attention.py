@@ -37,7 +37,7 @@ from train.models.attention_loss import losses
 from train.models.attention_mirror import ORIENTATIONS, UPRIGHT, Mirrors, mirrored_images
 from train.models.attention_net import AttentionNet, Seen, light_of, normalised
 from train.models.attention_normal import Distance, Moments, ReferenceDistance, Scales, enlarged, smoothed
-from train.models.attention_usual import Good, Usual
+from train.models.attention_usual import FIXED, Good, Usual
 from train.models.blocks import snapshot
 from train.scoring import masked_error, squared_error
 
@@ -118,7 +118,8 @@ class Attention:
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
         size = config.height, config.width
-        self.good, self.usual = Good(config.channels, size), Usual(config.channels, size)
+        self.good = Good(config.channels, size, 1.0 if config.faced else FIXED)
+        self.usual = Usual(config.channels, size)
         self.network = AttentionNet(config.channels, config.base_width, size, KINDS)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = snapshot(self.network)
@@ -156,7 +157,7 @@ class Attention:
     def layout(self) -> str:
         """What the good pictures' layout was found to be, for people."""
         if self.good.movement() < 1:
-            return "layout: parts lie in a fixture, so what is missing or moved there counts"
+            return "layout: parts lie as in a fixture, so what is missing or moved there counts"
         return "layout: parts or surfaces differ from picture to picture, so no place has a template"
 
     @property

@@ -44,14 +44,18 @@ class Usual(nn.Module):
 
 
 class Good(nn.Module):
-    """Running moments at each place of good pictures as they are, and of the same ones moved, over all processes."""
+    """Running moments at each place of good pictures as they are, and of the same ones moved, over all processes.
+
+    `fixed`: movement from which on parts lie in no fixture; 1 for parts that were turned until they show their face.
+    """
 
     count: Tensor
     still: Tensor
     moved: Tensor
 
-    def __init__(self, channels: int, size: tuple[int, int]) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], fixed: float = FIXED) -> None:
         super().__init__()
+        self.fixed = fixed
         cells = channels, size[0] // STRIDE, size[1] // STRIDE
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("still", torch.zeros(2, *cells, dtype=torch.float64))
@@ -63,7 +67,7 @@ class Good(nn.Module):
         accumulate([(self.count, count), (self.still, _sums(still)), (self.moved, _sums(moved))])
 
     def movement(self) -> float:
-        """Strength (train.augment.normal.moved) with which good pictures may be moved: STILL to FIXED, or 1.
+        """Strength (train.augment.normal.moved) with which good pictures may be moved: STILL to `fixed`, or 1.
 
         Where parts lie in a fixture, a piece that is off by less than what movement blurs cannot be seen. 1 elsewhere,
         and if nothing was taken in.
@@ -71,7 +75,7 @@ class Good(nn.Module):
         still, moved = (float(self._moments(sums)[1].mean()) for sums in (self.still, self.moved))
         added = max(moved - still, 1e-12)
         strength = (LOOSE * still / added) ** 0.5
-        return max(STILL, strength) if self.count > 0 and strength <= FIXED else 1.0
+        return max(STILL, strength) if self.count > 0 and strength <= self.fixed else 1.0
 
     def tell(self, usual: Usual) -> None:
         """Let `usual` know what was seen, pictures moved as far as they may be; nothing if they lie in no fixture.
