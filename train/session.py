@@ -235,7 +235,8 @@ def _preprocessing(request: Request, training: tuple[Path, ...], name: str, note
         notes.append(f"parts are located and laid straight, for {why}; around them nothing is inspected (--locate off)")
         return found
     if request.locating != "auto":
-        raise InputError("parts cannot be located", why, "take pictures of single parts on a plain background")
+        mend = "take pictures of single parts on a plain background, or leave out --locate"
+        raise InputError("parts cannot be located", why, mend)
     return spec
 
 
