@@ -45,7 +45,7 @@ class Face(BaseModel):
 
 @dataclass(frozen=True)
 class _Seen:
-    """A face's picture [s, s], a window that fades towards its border, and what it shows around, see `_around`."""
+    """A face's picture [s, s], a window that fades towards its border, and what it shows around, see `around`."""
 
     picture: Plane
     window: Plane
@@ -63,7 +63,7 @@ def facing(overview: NDArray[np.uint8], start: tuple[float, float], face: Face) 
     plane, seen, (x, y), angle = grey_of(overview), _face(face.picture), start, 0.0
     side = len(seen.picture)
     for _ in range(ROUNDS):
-        angle = _turn_between(seen.around, _around(plane, (x, y), side / 2))
+        angle = _turn_between(seen.around, around(plane, (x, y), side / 2))
         turned = turned_to(plane, (x, y, angle), side)
         # of sizes that it need not pad, it overwrites both pictures
         (across, down), _ = cv2.phaseCorrelate(seen.picture.copy(), turned, seen.window)
@@ -75,26 +75,23 @@ def facing(overview: NDArray[np.uint8], start: tuple[float, float], face: Face) 
 
 def turned_to(plane: Plane, pose: Pose, side: int) -> Plane:
     """A square of `side` pixels around the part at `pose` in `plane` [h, w], turned upright."""
-    x, y, angle = pose
-    c, s, middle = np.cos(angle), np.sin(angle), (side - 1) / 2
-    place = np.array([[c, -s, x - middle * (c - s)], [s, c, y - middle * (s + c)]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    place, flags = affine_of(pose, (side, side)), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(plane, place, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE))
+
+
+def affine_of(pose: Pose, size: tuple[int, int], scale: float = 1.0) -> NDArray[np.float64]:
+    """Where the pixels of a view of `size` (height, width) lie, [2, 3], if its middle lies at `pose` and `scale` of its
+    pixels on one of the picture's."""
+    x, y, angle = pose
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
+    middle = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
+    return np.column_stack([turn, np.array([x, y]) - turn @ middle])
 
 
 def grey_of(overview: NDArray[np.uint8]) -> Plane:
     """What uint8 [h, w, C] shows in grey, float32 [h, w]."""
     grey = cv2.cvtColor(overview, cv2.COLOR_BGR2GRAY) if overview.shape[2] == 3 else overview[:, :, 0]
     return np.asarray(grey, np.float32)
-
-
-def agreement(pictures: NDArray[np.float32]) -> float:
-    """Mean correlation of what each of `pictures` [n, s, s] shows around its middle with the mean of the others."""
-    middle = (pictures.shape[1] - 1) / 2
-    rows = [_around(picture, (middle, middle), pictures.shape[1] / 2).ravel() for picture in pictures]
-    others = np.sum(rows, 0) - rows
-    products = (others.conj() * rows).sum(1).real
-    return float((products / np.maximum(np.linalg.norm(others, axis=1) * np.linalg.norm(rows, axis=1), 1e-9)).mean())
 
 
 @lru_cache(maxsize=8)
@@ -108,10 +105,10 @@ def _face(picture: str) -> _Seen:
         raise ValueError("face: not a square picture in grey, 16 to 1024 pixels a side")
     plane, side = pixels.astype(np.float32), len(pixels)
     window = np.asarray(cv2.createHanningWindow((side, side), cv2.CV_32F), np.float32)
-    return _Seen(plane, window, _around(plane, ((side - 1) / 2, (side - 1) / 2), side / 2))
+    return _Seen(plane, window, around(plane, ((side - 1) / 2, (side - 1) / 2), side / 2))
 
 
-def _around(plane: Plane, centre: tuple[float, float], radius: float) -> NDArray[np.complex128]:
+def around(plane: Plane, centre: tuple[float, float], radius: float) -> NDArray[np.complex128]:
     """Harmonics [TURNS/2+1, RADII] of what `plane` shows on rings around `centre`, of length 1 in all."""
     rings = cv2.warpPolar(plane, (RADII, TURNS), centre, radius, cv2.WARP_POLAR_LINEAR | cv2.INTER_LINEAR)
     harmonics = np.fft.rfft(rings, axis=0)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from edge.face import Face, facing
+from edge.face import Face, affine_of, facing
 
 Frame = NDArray[np.uint8]
 Affine = NDArray[np.float64]  # [2, 3]: where a pixel of one picture (x, y) lies in another
@@ -139,9 +139,7 @@ def view_of(found: Found | None, locate: Locate, size: tuple[int, int]) -> Affin
         along, across = locate.centre
         x = found.x + along * np.cos(angle) - across * np.sin(angle)
         y = found.y + along * np.sin(angle) + across * np.cos(angle)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / locate.scale
-    middle = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
-    return np.column_stack([turn, np.array([x, y]) - turn @ middle])
+    return affine_of((x, y, angle), size, locate.scale)
 
 
 def enlarged(affine: Affine, across: float, down: float) -> Affine:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.face import Face, Pose, agreement, face_of, grey_of, turned_to
+from edge.face import Face, Pose, around, face_of, grey_of, turned_to
 from edge.locate import Found, faced
 
 ROUNDS = 2
@@ -52,6 +52,20 @@ def face_shown(views: Sequence[NDArray[np.uint8]], parts: Sequence[Found]) -> Sh
     return Shown(face, found, agreement(as_they_lie), agreement(turned))
 
 
+def agreement(pictures: NDArray[np.float32]) -> float:
+    """Mean correlation of what each of `pictures` [n, s, s] shows around its middle with the mean of the others."""
+    side = pictures.shape[1]
+    middle = (side - 1) / 2
+    return alike(np.stack([around(picture, (middle, middle), side / 2).ravel() for picture in pictures]))
+
+
+def alike(rows: NDArray[np.inexact]) -> float:
+    """Mean correlation of each of `rows` [n, k], real or complex and of length 1, with the mean of the others."""
+    others = rows.sum(0) - rows
+    length = np.maximum(np.linalg.norm(others, axis=1), 1e-9)
+    return float(((rows * others.conj()).sum(1).real / length).mean())
+
+
 def _side(parts: Sequence[Found]) -> int:
     reach = [np.hypot(*(np.nonzero(p.mask) - np.array(p.middle)[::-1, None])).max() for p in parts]
     return 2 * round(float(np.quantile(reach, 0.9)) * RIM) + 1
@@ -59,17 +73,9 @@ def _side(parts: Sequence[Found]) -> int:
 
 def _centred(found: Sequence[Found], parts: Sequence[Found]) -> list[Pose]:
     """Poses of `found`, moved alike across the face until it lies about the middle of `parts`, or it would wander."""
-    angles = np.array([there.angle for there in found])
-    x, y = np.array(
-        [(there.x - part.middle[0], there.y - part.middle[1]) for there, part in zip(found, parts, strict=True)]
-    ).T
-    c, s = np.cos(angles), np.sin(angles)
-    along, across = float((x * c + y * s).mean()), float((y * c - x * s).mean())
-    return [
-        (
-            there.x - along * np.cos(there.angle) + across * np.sin(there.angle),
-            there.y - along * np.sin(there.angle) - across * np.cos(there.angle),
-            there.angle,
-        )
-        for there in found
-    ]
+    x, y, angle = np.array([(there.x, there.y, there.angle) for there in found]).T
+    off_x, off_y = x - [part.middle[0] for part in parts], y - [part.middle[1] for part in parts]
+    c, s = np.cos(angle), np.sin(angle)
+    along, across = (off_x * c + off_y * s).mean(), (off_y * c - off_x * s).mean()
+    moved = np.stack([x - along * c + across * s, y - along * s - across * c, angle], 1)
+    return [(float(x), float(y), float(angle)) for x, y, angle in moved]

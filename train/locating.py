@@ -19,7 +19,7 @@ from edge.face import Face
 from edge.images import read_image
 from edge.locate import Found, Locate, find_part
 from edge.preprocess import Preprocessing, preprocess, region_of
-from train.facing import face_shown
+from train.facing import alike, face_shown
 
 OVERVIEW = 160  # pixels of the longer side: enough to find a part to half a pixel
 SAMPLE = 80  # pictures that are looked at
@@ -78,9 +78,7 @@ def agreement(pictures: Sequence[NDArray[np.uint8]]) -> float:
     cells = np.stack([picture.reshape(COMPARED * COMPARED, -1).astype(np.float64) for picture in small])
     rows = (cells - cells.mean(1, keepdims=True)).reshape(len(cells), -1)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    others = rows.sum(0) - rows
-    length = np.maximum(np.linalg.norm(others, axis=1), 1e-9)
-    return float(((rows * others).sum(1) / length).mean())
+    return alike(rows)
 
 
 def _fitted(

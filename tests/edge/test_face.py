@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from edge.face import Face, agreement, face_of, facing, grey_of, turned_to
+from edge.face import Face, face_of, facing, grey_of, turned_to
 from edge.locate import Locate, find_part, part_in
 from edge.preprocess import Preprocessing, prepared, preprocess
 
@@ -105,13 +105,6 @@ def test_what_is_no_part_is_not_turned() -> None:
     picture[60:100, 60:100, 0] = small
     assert not prepared(picture, SPEC).has_part
     assert part_in(np.full((SIDE, SIDE, 1), 205, np.uint8), LOCATE) is None
-
-
-def test_agreement_is_high_for_pictures_that_lie_alike_only() -> None:
-    random = np.random.default_rng(3)
-    alike = [turned_to(grey_of(lid(0.0)), (79.5, 79.5, 0.0), FACE_SIDE) for _ in range(6)]
-    turned = [turned_to(grey_of(lid(float(a))), (79.5, 79.5, 0.0), FACE_SIDE) for a in random.uniform(0, 6.3, 6)]
-    assert agreement(np.stack(alike)) > 0.99 and agreement(np.stack(turned)) < 0.5
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge.face import grey_of, turned_to
 from edge.images import read_image
 from edge.locate import find_part
 from edge.preprocess import Preprocessing, prepared
-from tests.edge.test_face import SIDE, lid, off
+from tests.edge.test_face import FACE_SIDE, SIDE, lid, off
+from train.facing import agreement as face_agreement
 from train.facing import face_shown
 from train.locating import agreement, located
 
@@ -70,3 +72,10 @@ def test_the_first_part_says_which_way_is_up_and_the_face_lies_in_the_middle() -
         (there.x - part.middle[0], there.y - part.middle[1]) for there, part in zip(shown.parts, parts, strict=True)
     ]
     assert np.abs(np.mean(moved, 0)).max() < 0.5
+
+
+def test_agreement_is_high_for_pictures_that_lie_alike_only() -> None:
+    random = np.random.default_rng(3)
+    alike = [turned_to(grey_of(lid(0.0)), (79.5, 79.5, 0.0), FACE_SIDE) for _ in range(6)]
+    turned = [turned_to(grey_of(lid(float(a))), (79.5, 79.5, 0.0), FACE_SIDE) for a in random.uniform(0, 6.3, 6)]
+    assert face_agreement(np.stack(alike)) > 0.99 and face_agreement(np.stack(turned)) < 0.5
