@@ -35,6 +35,7 @@ from edge.dataset import list_dataset
 from edge.gate import auroc
 from edge.images import read_image
 from edge.preprocess import preprocess
+from train.augment.normal import compressed
 from train.checkpoint import load_run
 from train.evaluate import evaluate, load_test
 from train.method import Option
@@ -135,6 +136,10 @@ def _noisy(frame: Frames, random: np.random.Generator) -> Frames:
     return _rounded(frame + random.normal(0, 5, frame.shape))
 
 
+def _compressed(frame: Frames, random: np.random.Generator) -> Frames:
+    return np.asarray(compressed(frame.astype(np.float32), 50), np.uint8)
+
+
 def _placed(angle: float, shift: float) -> Callable[[Frames, np.random.Generator], Frames]:
     def change(frame: Frames, random: np.random.Generator) -> Frames:
         height, width = frame.shape[:2]
@@ -158,6 +163,7 @@ DISTURBANCES: dict[str, Callable[[Frames, np.random.Generator], Frames]] = {
     "contrast -20 %": _scaled(0.8, 1.0),
     "blur, 1 pixel": _blurred,
     "noise, 5 grey levels": _noisy,
+    "JPEG, quality 50": _compressed,
     "shift, 3 %": _placed(0.0, 0.03),
     "turned by 3 degrees": _placed(3.0, 0.0),
 }

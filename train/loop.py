@@ -30,7 +30,7 @@ Listener = Callable[["Progress"], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how: exactly one of `epochs` and `minutes`, of all phases together.
+    """How long and how: exactly one of `epochs` (of all phases that learn) and `minutes` (of all phases).
 
     `batch_size` counts the images of all processes.
     """
@@ -277,9 +277,9 @@ class Loop:
 
 
 def epochs_of(phases: tuple[Phase, ...], total: int) -> list[int]:
-    """How many of `total` epochs each phase gets, by share; at least one each."""
-    whole = sum(phase.share for phase in phases)
-    return [max(1, round(total * phase.share / whole)) for phase in phases]
+    """How many of `total` epochs each phase gets, by share, at least one each; those that look get one on top."""
+    whole = sum(phase.share for phase in phases if not phase.looks)
+    return [1 if phase.looks else max(1, round(total * phase.share / whole)) for phase in phases]
 
 
 def _generator(*parts: int | str) -> torch.Generator:

@@ -69,11 +69,13 @@ class Batch:
 class Phase:
     """A stretch of training with its own step: networks trained one after the other are phases.
 
-    `share` of the epochs or minutes, relative to the other phases.
+    `share` of the epochs or minutes, relative to the other phases. One that only `looks` at the images learns nothing
+    by seeing them twice: where epochs are counted, it takes one of its own beside those that were asked for.
     """
 
     name: str
     share: float = 1.0
+    looks: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from train.augment import contents, hard, shapes
 from train.augment.hard import CONTENTS, KINDS, SHAPES, with_defects
-from train.augment.normal import moved, relit
+from train.augment.normal import COMPRESSED, Light, compressed, drawn_light, moved, relit
 from train.augment.pieces import piece_at
 from train.augment.regions import turned_and_swapped, with_regions
 from train.augment.transplant import transplanted
@@ -203,3 +203,23 @@ def test_what_is_too_large_or_unmarked_is_not_transplanted() -> None:
     assert transplanted(good, known, marks, np.random.default_rng(0)) is None
     marks[4:60, 4:60] = True
     assert transplanted(good, known, marks, np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_worse_the_quality_the_further_a_compressed_picture_is_off(channels: int) -> None:
+    image = part(channels=channels)
+    made = [compressed(image, quality) for quality in (95, 70, 30)]
+    assert all(m.shape == image.shape and m.dtype == np.float32 and 0 <= m.min() <= m.max() <= 255 for m in made)
+    fine, middle, coarse = (float(np.abs(m - image).mean()) for m in made)
+    assert 0 < fine < middle < coarse < 10
+
+
+def test_light_compresses_last_and_only_where_it_is_asked_to() -> None:
+    image, random = part(channels=3), np.random.default_rng(0)
+    light = {q: Light(np.ones((*image.shape[:2], 1), np.float32), 1.0, 0.0, 0.0, 0.0, q) for q in (0, 50)}
+    plain, once = (light[q].on([image], random)[0] for q in (0, 50))
+    assert np.array_equal(once, compressed(plain, 50)) and not np.array_equal(once, plain)
+    window = light[50].on([image], random, (slice(16, 48), slice(32, 96)))[0]
+    assert window.shape == (32, 64, 3)
+    qualities = np.array([drawn_light((64, 64), np.random.default_rng(seed)).quality for seed in range(400)])
+    assert abs((qualities > 0).mean() - COMPRESSED) < 0.08 and qualities[qualities > 0].min() >= 30

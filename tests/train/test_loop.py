@@ -240,6 +240,7 @@ def test_ctrl_c_stops_saves_and_says_how_to_go_on(small_data: Path, tmp_path: Pa
 def test_phases_share_the_epochs() -> None:
     assert epochs_of((Phase("a", 3), Phase("b", 1)), 20) == [15, 5]
     assert epochs_of((Phase("a"), Phase("b", 0.01)), 4) == [4, 1]
+    assert epochs_of((Phase("a", 0.01, looks=True), Phase("b", 0.6), Phase("c", 0.2)), 8) == [1, 6, 2]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ Part = tuple[slice, slice]
 WHOLE: Part = (slice(None), slice(None))
 GLIMPSE = 4  # pixels along each axis of which a glimpse keeps one
 SHADE = 0.1  # depth of uneven light; deeper or finer, and surfaces that are worked unevenly count as normal
+COMPRESSED = 0.3  # of the pictures: a camera sends JPEG or video, whatever the good pictures were kept as
+QUALITY = 30, 95  # of that JPEG
 
 
 def moved(image: Array, random: Random, strength: float = 1.0) -> Array:
@@ -35,22 +37,25 @@ def moved(image: Array, random: Random, strength: float = 1.0) -> Array:
 
 @dataclass(frozen=True)
 class Light:
-    """One change of gain, gamma, offset, broad light and shade (`field` [H, W, 1]), focus (`blur`, pixels) and sensor
-    noise (`noise`, grey levels); the last three as deviations, 0 = none."""
+    """One change of gain, gamma, offset, broad light and shade (`field` [H, W, 1]), focus (`blur`, pixels), sensor
+    noise (`noise`, grey levels), the last three as deviations, 0 = none; then JPEG of a `quality` of 1 to 100, or 0:
+    not compressed."""
 
     field: Array
     gamma: float
     offset: float
     blur: float
     noise: float
+    quality: int = 0
 
     def on(self, images: Sequence[Array], random: Random, part: Part = WHOLE) -> list[Array]:
         """`part` of the images under this light, all with the same noise."""
         offset = self.offset + _sensor_noise(images[0][part].shape, self.noise, random)
-        return [self._on_one(image[part], part, self.blur, offset) for image in images]
+        lit = [self._on_one(image[part], part, self.blur, offset) for image in images]
+        return [compressed(image, self.quality) for image in lit] if self.quality else lit
 
     def glimpse(self, image: Array) -> Array:
-        """Every GLIMPSE-th pixel under this light, sharp and without noise: enough to measure how bright it is."""
+        """Every GLIMPSE-th pixel under this light, sharp, without noise and as it is: enough to measure how bright."""
         part = np.s_[::GLIMPSE, ::GLIMPSE]
         return self._on_one(image[part], part, 0.0, self.offset)
 
@@ -71,7 +76,16 @@ def drawn_light(size: tuple[int, int], random: Random, strength: float = 1.0) ->
     field = gain * np.exp(slope * smooth_field(random, *size, cells))[:, :, None]
     noise = abs(float(random.normal(0, 2))) if random.random() < 0.6 else 0.0
     blur = float(random.uniform(0.3, 1.1)) if random.random() < 0.25 else 0.0
-    return Light(np.asarray(field, np.float32), gamma, offset, blur, noise)
+    quality = int(random.integers(*QUALITY)) if random.random() < COMPRESSED else 0
+    return Light(np.asarray(field, np.float32), gamma, offset, blur, noise, quality)
+
+
+def compressed(image: Array, quality: int) -> Array:
+    """`image` as it comes out of a JPEG file of `quality` 1 to 100."""
+    done, data = cv2.imencode(".jpg", np.rint(image).astype(np.uint8), (cv2.IMWRITE_JPEG_QUALITY, quality))
+    assert done
+    how = cv2.IMREAD_COLOR if image.shape[2] > 1 else cv2.IMREAD_GRAYSCALE
+    return np.asarray(cv2.imdecode(data, how), np.float32).reshape(image.shape)
 
 
 def relit(images: Sequence[Array], random: Random, strength: float = 1.0) -> list[Array]:
