@@ -137,7 +137,8 @@ def _noisy(frame: Frames, random: np.random.Generator) -> Frames:
 
 
 def _compressed(frame: Frames, random: np.random.Generator) -> Frames:
-    return np.asarray(compressed(frame.astype(np.float32), 50), np.uint8)
+    planes = frame.reshape(*frame.shape[:2], -1).astype(np.float32)
+    return np.asarray(compressed(planes, 50), np.uint8).reshape(frame.shape)
 
 
 def _placed(angle: float, shift: float) -> Callable[[Frames, np.random.Generator], Frames]:
