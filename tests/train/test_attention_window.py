@@ -70,7 +70,7 @@ def test_a_window_is_as_bright_and_harsh_as_in_the_whole_picture() -> None:
     random = np.random.default_rng(3)
     pictures = [cell.repeat(8, 0).repeat(8, 1) for cell in random.uniform(0, 255, (6, 32, 40, 1)).astype(np.float32)]
     for picture in pictures:
-        light = replace(drawn_light((*SIZE, 1), random), noise=0.0, blur=0.0)
+        light = replace(drawn_light(SIZE, random), noise=0.0, blur=0.0)
         glimpse = light.glimpse(picture)
         whole = light.on([picture], random)[0]
         of_glimpse, of_whole = (

@@ -221,8 +221,5 @@ def test_light_compresses_last_and_only_where_it_is_asked_to() -> None:
     assert np.array_equal(once, compressed(plain, 50)) and not np.array_equal(once, plain)
     window = light[50].on([image], random, (slice(16, 48), slice(32, 96)))[0]
     assert window.shape == (32, 64, 3)
-    for channels, coarsest in ((1, 30), (3, 60)):
-        lights = [drawn_light((64, 64, channels), np.random.default_rng(seed)) for seed in range(400)]
-        qualities = np.array([light.quality for light in lights if light.quality])
-        assert abs(len(qualities) / len(lights) - COMPRESSED) < 0.08
-        assert coarsest <= qualities.min() < coarsest + 5 and 90 <= qualities.max() <= 95
+    qualities = np.array([drawn_light((64, 64), np.random.default_rng(seed)).quality for seed in range(400)])
+    assert abs((qualities > 0).mean() - COMPRESSED) < 0.08 and qualities[qualities > 0].min() >= 30

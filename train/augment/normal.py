@@ -19,7 +19,7 @@ WHOLE: Part = (slice(None), slice(None))
 GLIMPSE = 4  # pixels along each axis of which a glimpse keeps one
 SHADE = 0.1  # depth of uneven light; deeper or finer, and surfaces that are worked unevenly count as normal
 COMPRESSED = 0.3  # of the pictures: a camera sends JPEG or video, whatever the good pictures were kept as
-GREY_QUALITY, COLOUR_QUALITY, BEST_QUALITY = 30, 60, 95  # of that JPEG; coarser ones hide subtle flaws in colour
+QUALITY = 30, 95  # of that JPEG
 
 
 def moved(image: Array, random: Random, strength: float = 1.0) -> Array:
@@ -67,18 +67,16 @@ class Light:
         return np.asarray(np.clip(bright * self.field[part] + offset, 0, 255), np.float32)
 
 
-def drawn_light(shape: tuple[int, ...], random: Random, strength: float = 1.0) -> Light:
-    """A light as it may be on another day, for pictures of `shape` (height, width, channels)."""
-    height, width, channels = shape
+def drawn_light(size: tuple[int, int], random: Random, strength: float = 1.0) -> Light:
+    """A light as it may be on another day, for pictures of `size` (height, width)."""
     gain = float(np.exp(random.normal(0, 0.12 * strength)))
     offset, gamma = float(random.normal(0, 8 * strength)), float(np.exp(random.normal(0, 0.08 * strength)))
     slope = SHADE * strength if random.random() < 0.5 else 0.0
     cells = int(random.integers(2, 4))
-    field = gain * np.exp(slope * smooth_field(random, height, width, cells))[:, :, None]
+    field = gain * np.exp(slope * smooth_field(random, *size, cells))[:, :, None]
     noise = abs(float(random.normal(0, 2))) if random.random() < 0.6 else 0.0
     blur = float(random.uniform(0.3, 1.1)) if random.random() < 0.25 else 0.0
-    coarsest = COLOUR_QUALITY if channels > 1 else GREY_QUALITY
-    quality = int(random.integers(coarsest, BEST_QUALITY)) if random.random() < COMPRESSED else 0
+    quality = int(random.integers(*QUALITY)) if random.random() < COMPRESSED else 0
     return Light(np.asarray(field, np.float32), gamma, offset, blur, noise, quality)
 
 
@@ -92,7 +90,7 @@ def compressed(image: Array, quality: int) -> Array:
 
 def relit(images: Sequence[Array], random: Random, strength: float = 1.0) -> list[Array]:
     """The images, of one shape, under one drawn light."""
-    return drawn_light(images[0].shape, random, strength).on(images, random)
+    return drawn_light(images[0].shape[:2], random, strength).on(images, random)
 
 
 def _sensor_noise(shape: tuple[int, ...], deviation: float, random: Random) -> Array:

@@ -116,10 +116,10 @@ def pair_of(
 ) -> tuple[Example, Example]:
     """A good picture and the same one with a defect, both shown at the defect, if in windows."""
     part = window_on(defective.mask, random) if lesson.windows else WHOLE
-    light = drawn_light(normal.shape, random)
+    light = drawn_light(normal.shape[:2], random)
     bad = _example_of(defective, normal, light, part, random)
     # often another light for the normal copy: light alone must not tell the two apart
-    own = drawn_light(normal.shape, random) if random.random() < 0.5 else light
+    own = drawn_light(normal.shape[:2], random) if random.random() < 0.5 else light
     alone = own.on([normal], random, part)[0]
     none = np.zeros_like(bad.mask), np.zeros_like(bad.kind)
     return Example(alone, alone, *none, 0.0, True, part, _glimpse(own, normal, part)), bad
@@ -162,7 +162,7 @@ def _transplanted(
     if defective is None:
         return None
     part = window_on(defective.mask, random) if lesson.windows else WHOLE
-    light = drawn_light(normal.shape, random)
+    light = drawn_light(normal.shape[:2], random)
     return _example_of(defective, normal, light, part, random)
 
 
@@ -172,7 +172,7 @@ def _known_one(frame: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int, les
     shifted = moved(mirrored_frame(layers, random, lesson.orientations), random, lesson.movement)
     picture, marks = np.ascontiguousarray(shifted[:, :, :-1]), (shifted[:, :, -1] > 127).astype(np.float32)
     part = window_on(marks, random) if lesson.windows else WHOLE
-    light = drawn_light(picture.shape, random)
+    light = drawn_light(picture.shape[:2], random)
     image = light.on([picture], random, part)[0]
     marked = bool((mask != UNKNOWN).all())
     truth = marks[part] if marked else np.full_like(marks[part], UNKNOWN)
