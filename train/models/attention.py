@@ -163,8 +163,12 @@ class Attention:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """Look at normal images, train the network, look again: their features' Gaussians, then the maps' scales."""
-        before, after = Phase("usual", 0.01, looks=True), (Phase(n, 0.04, looks=True) for n in ("features", "scales"))
-        return before, Phase("attention", 0.91), *after
+        return (
+            Phase("usual", 0.01, looks=True),
+            Phase("attention", 0.91),
+            Phase("features", 0.04, looks=True),
+            Phase("scales", 0.04, looks=True),
+        )
 
     def optimisers(self) -> dict[str, Optimizer]:
         """AdamW; no weight decay on biases and batch norm."""
