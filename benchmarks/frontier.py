@@ -117,7 +117,7 @@ def draw(given: argparse.Namespace) -> None:
     papers = [e for e in _entries(given.papers) if _usable(e)]
     ours = [e for e in _entries(given.json) if _usable(e)]
     sets = list(dict.fromkeys(_label(e) for e in ours))
-    figure = Figure(figsize=(4.2 * len(sets) + 3.4, 5.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(4.2 * len(sets) + 3.4, 6.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
     styles = _styles([e["name"] for e in papers], [e["name"] for e in ours])
